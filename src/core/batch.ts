@@ -1,0 +1,50 @@
+import { type Value, input } from "./graph.js";
+
+/**
+ * The inputs of a packed batch, as the graph sees them. All real tokens of all texts stand in one [T, D] matrix; only attention regroups
+ * them to [B, S, ..] and back by two index vectors. Sizes: T tokens, B texts, S the longest text, L rows that bear loss.
+ */
+export interface BatchInputs {
+  /** Token ids, int32 [T]. */
+  readonly ids: Value;
+  /** Position of each token in its text, from 0, int32 [T]. */
+  readonly positions: Value;
+  /** Segment of each token (0, or 1 for the second text of a pair), int32 [T]. */
+  readonly typeIds: Value;
+  /** For each padded place the packed row to read, int32 [B*S]; places that are padding read any real row. */
+  readonly padIndex: Value;
+  /** For each packed row its padded place, int32 [T]. */
+  readonly tokenIndex: Value;
+  /** Tokens in each text, int32 [B]. */
+  readonly lengths: Value;
+  /** 0, 1, …, S-1, int32 [S]. */
+  readonly slots: Value;
+  /** 1 for real places, 0 for padding, float32 [B*S, 1]. */
+  readonly rowMask: Value;
+  /** Packed rows that the head reads, int32 [L]: the first token of each text for classification. */
+  readonly lossRows: Value;
+  /** Class of each loss row, int32 [L]. */
+  readonly classes: Value;
+  /** Target of each loss row in a regression, float32 [L]. */
+  readonly targets: Value;
+  /** Factor on the sum of all rows' losses, float32 []: 1 / (loss rows in the optimiser step). */
+  readonly lossScale: Value;
+}
+
+/** The batch's inputs as fresh leaves, for one graph. */
+export function batchInputs(): BatchInputs {
+  return {
+    ids: input("ids", "int32", ["T"]),
+    positions: input("positions", "int32", ["T"]),
+    typeIds: input("typeIds", "int32", ["T"]),
+    padIndex: input("padIndex", "int32", ["B*S"]),
+    tokenIndex: input("tokenIndex", "int32", ["T"]),
+    lengths: input("lengths", "int32", ["B"]),
+    slots: input("slots", "int32", ["S"]),
+    rowMask: input("rowMask", "float32", ["B*S", 1]),
+    lossRows: input("lossRows", "int32", ["L"]),
+    classes: input("classes", "int32", ["L"]),
+    targets: input("targets", "float32", ["L"]),
+    lossScale: input("lossScale", "float32", []),
+  };
+}

@@ -1,0 +1,37 @@
+import { fillNormal, fillUniform, keyOf } from "./random.js";
+import { f32, sizeOf, type Tensor } from "./tensor.js";
+
+/** How a parameter starts. Values depend on the seed and the parameter's path only. */
+export type Initializer =
+  | { readonly kind: "constant"; readonly value: number }
+  /** Uniform in [-bound, bound). */
+  | { readonly kind: "uniform"; readonly bound: number }
+  | { readonly kind: "normal"; readonly mean: number; readonly std: number }
+  /** The base model's own weight at the same path; where the base has none, `otherwise`. */
+  | { readonly kind: "base"; readonly otherwise?: Initializer };
+
+/** An initializer whose values are drawn or constant: any but "base". */
+export type DrawnInitializer = Exclude<Initializer, { kind: "base" }>;
+
+export const zeros: DrawnInitializer = { kind: "constant", value: 0 };
+export const ones: DrawnInitializer = { kind: "constant", value: 1 };
+
+/** N(0, std²). */
+export function normal(std: number): DrawnInitializer {
+  return { kind: "normal", mean: 0, std };
+}
+
+/** torch's default for a linear layer's weight, `kaiming_uniform_(a=√5)`: uniform in ±1/√fan_in. */
+export function kaimingUniform(fanIn: number): DrawnInitializer {
+  return { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
+}
+
+/** Draws a parameter's first values. `base` kinds must have been resolved by the caller, who knows the base model's weights. */
+export function initialValues(init: DrawnInitializer, shape: readonly number[], seed: number, path: string): Tensor<"float32"> {
+  const data = new Float32Array(sizeOf(shape));
+  const key = keyOf(seed, "init", path);
+  if (init.kind === "constant") data.fill(init.value);
+  else if (init.kind === "uniform") fillUniform(data, key, -init.bound, init.bound);
+  else fillNormal(data, key, init.mean, init.std);
+  return f32(data, shape);
+}

@@ -1,0 +1,81 @@
+import { type Feeds, f32, i32 } from "../core/tensor.js";
+import { DataError } from "../errors.js";
+
+/** A text as the model takes it. */
+export interface EncodedText {
+  /** Token ids, special tokens included. */
+  readonly ids: Int32Array;
+  /** Segment of each token. */
+  readonly typeIds: Int32Array;
+}
+
+/** A packed batch and its sizes. */
+export interface PackedBatch {
+  /** The batch's inputs by name, as core/batch.ts describes them, without those of the task. */
+  readonly feeds: Feeds;
+  /** Texts, B. */
+  readonly texts: number;
+  /** Real tokens, T. */
+  readonly tokens: number;
+  /** The first packed row of each text, [B]. */
+  readonly starts: Int32Array;
+}
+
+/** Puts all tokens of all texts in one row after another, with the index vectors that attention needs. Throws DataError for no texts or an empty one. */
+export function packTexts(texts: readonly EncodedText[]): PackedBatch {
+  if (texts.length === 0 || texts.some(({ ids }) => ids.length === 0))
+    throw new DataError("a batch needs at least one text, and each text a token");
+  const B = texts.length;
+  const T = texts.reduce((total, { ids }) => total + ids.length, 0);
+  const S = Math.max(...texts.map(({ ids }) => ids.length));
+  const ids = new Int32Array(T);
+  const positions = new Int32Array(T);
+  const typeIds = new Int32Array(T);
+  const tokenIndex = new Int32Array(T);
+  const padIndex = new Int32Array(B * S);
+  const rowMask = new Float32Array(B * S);
+  const lengths = new Int32Array(B);
+  const starts = new Int32Array(B);
+  let t = 0;
+  for (const [b, text] of texts.entries()) {
+    starts[b] = t;
+    lengths[b] = text.ids.length;
+    padIndex.fill(t, b * S, (b + 1) * S);
+    ids.set(text.ids, t);
+    typeIds.set(text.typeIds, t);
+    for (let s = 0; s < text.ids.length; s++, t++) {
+      positions[t] = s;
+      tokenIndex[t] = b * S + s;
+      padIndex[b * S + s] = t;
+      rowMask[b * S + s] = 1;
+    }
+  }
+  const feeds = {
+    ids: i32(ids),
+    positions: i32(positions),
+    typeIds: i32(typeIds),
+    padIndex: i32(padIndex),
+    tokenIndex: i32(tokenIndex),
+    lengths: i32(lengths),
+    slots: i32(Int32Array.from({ length: S }, (_, s) => s)),
+    rowMask: f32(rowMask, [B * S, 1]),
+  };
+  return { feeds, texts: B, tokens: T, starts };
+}
+
+/** Splits rows, taken longest first, into batches of at most `maxTokens` padded places, for evaluation. Each batch lists row numbers. */
+export function batchesByLength(lengths: readonly number[], maxTokens: number): readonly (readonly number[])[] {
+  const order = lengths.map((_, i) => i).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
+  const batches: number[][] = [];
+  let longest = 0;
+  for (const row of order) {
+    const batch = batches.at(-1);
+    if (batch === undefined || (batch.length + 1) * longest > maxTokens) {
+      batches.push([row]);
+      longest = lengths[row]!;
+    } else {
+      batch.push(row);
+    }
+  }
+  return batches;
+}

@@ -1,0 +1,17 @@
+// The public API that runs anywhere: no Node built-in is reached from here.
+export { parseCsv, parseJsonl, parseParquet, type Row, type RowTable } from "./data/rows.js";
+export * from "./errors.js";
+export type { Files } from "./io/files.js";
+export { memoryFiles } from "./io/memory-files.js";
+export { methodNamed, methods } from "./methods/index.js";
+export type { Method } from "./methods/method.js";
+export { type Adapter, adapterFiles, loadAdapter as loadAdapterFiles, withoutAdapter } from "./programs/adapter.js";
+export { type BaseModel, openBaseModel } from "./programs/base-model.js";
+export { type Classifier, classifier, type Predictor, predictor } from "./programs/pipeline.js";
+export type { Runtime, Session } from "./runtime/session.js";
+export { taskNamed, tasks } from "./tasks/index.js";
+export type { Metrics, Prediction, Target, Task } from "./tasks/task.js";
+export type { TrainEvent } from "./train/events.js";
+export { type TrainingOptions, trainingOptions } from "./train/options.js";
+export { type TrainInput, type TrainResult, train as trainLoop } from "./train/trainer.js";
+export { version } from "./version.js";

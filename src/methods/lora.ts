@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { kaimingUniform, zeros } from "../core/initializer.js";
+import { ConfigError } from "../errors.js";
+import { gemm } from "../ops/linear.js";
+import type { Method } from "./method.js";
+import { compactTargets, matchTargets, patternValue } from "./targets.js";
+
+const names = z.array(z.string());
+const positive = z.number().int().positive();
+
+const config = z
+  .strictObject({
+    r: positive.default(8).describe("rank of the update"),
+    lora_alpha: z.number().positive().default(8).describe("the update is scaled by lora_alpha / r"),
+    lora_dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input while training"),
+    target_modules: z
+      .union([names, z.string()])
+      .nullable()
+      .default(null)
+      .describe('layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value'),
+    exclude_modules: z.union([names, z.string()]).nullable().default(null).describe("layers to leave out, named in the same ways"),
+    use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
+    rank_pattern: z.record(z.string(), positive).default({}).describe("ranks that differ from r, by the end of a layer's path"),
+    alpha_pattern: z.record(z.string(), z.number().positive()).default({}).describe("alphas that differ from lora_alpha, by the end of a layer's path"),
+    bias: z.enum(["none", "all", "lora_only"]).default("none").describe("which of the base model's biases are trained too"),
+    layers_to_transform: z.union([z.array(z.number().int().min(0)), z.number().int().min(0)]).nullable().default(null).describe("adapt only the layers with these numbers"),
+    layers_pattern: z.union([names, z.string()]).nullable().default(null).describe("name of the layer list that layers_to_transform counts"),
+    modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
+  })
+  .refine((c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null, "layers_to_transform needs target_modules to be a list")
+  .refine((c) => c.layers_pattern === null || c.layers_to_transform !== null, "layers_pattern needs layers_to_transform");
+
+/** LoRA's config: the fields of `adapter_config.json`. */
+export type LoraConfig = z.infer<typeof config>;
+
+/** Published `init_lora_weights` for which the base model's own weights were changed. */
+const mutatingInits = ["pissa", "olora", "corda", "loftq"];
+
+/** What LoRA does where: rank and scaling by the path of each adapted layer. */
+interface LoraPlan {
+  readonly targets: ReadonlyMap<string, { readonly r: number; readonly scaling: number }>;
+  /** The targets as a list to publish. */
+  readonly names: readonly string[];
+}
+
+/** LoRA: y + (alpha/r)·x·Aᵀ·Bᵀ with A [r, in] and B [out, r] (Hu et al. 2021, arXiv:2106.09685, §4.1). */
+export const lora: Method<LoraConfig, LoraPlan> = {
+  name: "lora",
+  config,
+  learningRate: 1e-3,
+
+  plan(sites, c, origin) {
+    const matched = matchTargets(sites, c, ["query", "value"], origin);
+    const targets = matched.map(({ path }) => {
+      const r = patternValue(path, c.rank_pattern, c.r);
+      const alpha = patternValue(path, c.alpha_pattern, c.lora_alpha);
+      return [path, { r, scaling: alpha / (c.use_rslora ? Math.sqrt(r) : r) }] as const;
+    });
+    return { targets: new Map(targets), names: compactTargets(matched, sites) };
+  },
+
+  linear(site, { x, y }, p, { targets }, c) {
+    const target = targets.get(site.path);
+    if (target === undefined) return y;
+    const A = p.param("lora_A.weight", [target.r, site.inFeatures], kaimingUniform(site.inFeatures));
+    const B = p.param("lora_B.weight", [site.outFeatures, target.r], zeros);
+    const low = gemm(p.dropout(x, c.lora_dropout), A, { transB: true });
+    return gemm(low, B, { transB: true, alpha: target.scaling }, y);
+  },
+
+  trains({ path }, { targets }, c) {
+    if (c.bias === "none" || !path.endsWith(".bias")) return false;
+    return c.bias === "all" || targets.has(path.slice(0, -".bias".length));
+  },
+
+  files: {
+    peft_type: "LORA",
+    refuse({ init_lora_weights: init }) {
+      if (typeof init !== "string" || !mutatingInits.some((each) => init.startsWith(each))) return;
+      throw new ConfigError(`init_lora_weights "${init}" changes the base model's weights when the adapter is loaded`, {
+        hint: "in Python, save the adapter again with path_initial_model_for_weight_conversion, which makes it a plain LoRA",
+      });
+    },
+    inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "init_lora_weights", "runtime_config", "ensure_weight_tying"],
+    publish: (c, { names }) => ({ ...c, target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names, fan_in_fan_out: false, init_lora_weights: true }),
+    key: (path, { targets }) => {
+      const module = path.replace(/\.bias$/, "");
+      return module !== path && targets.has(module) ? `${module}.base_layer.bias` : path;
+    },
+    optional: (path) => path.endsWith(".bias"),
+  },
+};

@@ -1,0 +1,99 @@
+import { AttachError, ConfigError, nearest } from "../errors.js";
+import type { ConfigOrigin, LinearSite, Sites } from "./method.js";
+
+/** The fields by which Hugging Face PEFT chooses modules. */
+export interface TargetConfig {
+  /** Suffixes, a regular expression (full match), `"all-linear"`, or null for the method's default roles. */
+  readonly target_modules: readonly string[] | string | null;
+  readonly exclude_modules: readonly string[] | string | null;
+  readonly layers_to_transform: readonly number[] | number | null;
+  readonly layers_pattern: readonly string[] | string | null;
+  readonly modules_to_save: readonly string[] | null;
+}
+
+/**
+ * The linear layers that a config targets, by PEFT's rules (tuners_utils.check_target_module_exists): excluded modules and modules_to_save
+ * first, then a full match of the regular expression or a suffix match of the list at a dot boundary, then the layer filter.
+ * Throws AttachError when nothing matches, and for a user's list also when one of its entries matches nothing.
+ */
+export function matchTargets(sites: Sites, config: TargetConfig, defaultRoles: readonly LinearSite["role"][], origin: ConfigOrigin): readonly LinearSite[] {
+  const { target_modules: targets } = config;
+  const free = sites.linears.filter(({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]));
+  const matched = free.filter((site) => matches(site, targets, defaultRoles) && inLayers(site.path, config));
+  if (matched.length === 0) throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
+  if (origin === "user" && Array.isArray(targets)) {
+    const idle = (targets as readonly string[]).filter((target) => !free.some(({ path }) => hasSuffix(path, target)));
+    if (idle.length > 0) {
+      const names = new Set(free.flatMap(({ path }) => [path, path.split(".").at(-1)!]));
+      const guesses = idle.flatMap((target) => nearest(target, names) ?? []);
+      throw new AttachError(`target_modules: ${idle.map((each) => `"${each}"`).join(", ")} match no linear layer of this model`, {
+        hint: `${guesses.length > 0 ? `did you mean ${guesses.map((each) => `"${each}"`).join(", ")}? ` : ""}${overview(free)}`,
+      });
+    }
+  }
+  return matched;
+}
+
+/** Whether a module path is under one of `modules_to_save`: PEFT compares the end of each of the path's parents, without a dot boundary. */
+export function isSaved(path: string, entries: readonly string[]): boolean {
+  const parts = path.split(".");
+  return parts.some((_, i) => {
+    const parent = parts.slice(0, i + 1).join(".");
+    return entries.some((entry) => parent.endsWith(entry));
+  });
+}
+
+/** Whether PEFT's `rank_pattern` and `alpha_pattern` keys match a module: at the path's end, starting at a dot boundary, "." matches anything. */
+export function patternValue(path: string, pattern: Readonly<Record<string, number>>, otherwise: number): number {
+  for (const [key, value] of Object.entries(pattern)) if (regex(`(.*\\.)?(${key})`, key).test(path)) return value;
+  return otherwise;
+}
+
+/** A short list of names that, matched as suffixes, gives exactly these sites; full paths where no short one does. */
+export function compactTargets(matched: readonly LinearSite[], sites: Sites): readonly string[] {
+  const names = [...new Set(matched.map(({ path }) => path.split(".").at(-1)!))].sort();
+  const hits = sites.linears.filter(({ path }) => names.some((name) => hasSuffix(path, name)) && !isSaved(path, sites.headModules));
+  return hits.length === matched.length ? names : matched.map(({ path }) => path).sort();
+}
+
+function matches(site: LinearSite, targets: TargetConfig["target_modules"], defaultRoles: readonly LinearSite["role"][]): boolean {
+  if (targets === null) return defaultRoles.includes(site.role);
+  if (typeof targets !== "string") return targets.some((target) => hasSuffix(site.path, target));
+  return targets.toLowerCase() === "all-linear" ? site.role !== "head" : regex(targets, targets).test(site.path);
+}
+
+function isExcluded(path: string, excluded: TargetConfig["exclude_modules"]): boolean {
+  if (excluded === null) return false;
+  return typeof excluded === "string" ? regex(excluded, excluded).test(path) : excluded.some((each) => hasSuffix(path, each));
+}
+
+/** `layers_to_transform`: the index after the pattern's name, or the first number in the path. Exact full paths are not filtered, as in PEFT. */
+function inLayers(path: string, { target_modules: targets, layers_to_transform: layers, layers_pattern: pattern }: TargetConfig): boolean {
+  if (layers === null || (Array.isArray(targets) && targets.includes(path))) return true;
+  const wanted = typeof layers === "number" ? [layers] : layers;
+  const patterns = pattern === null || pattern.length === 0 ? ["[^.]*"] : typeof pattern === "string" ? [pattern] : pattern;
+  for (const each of patterns) {
+    const index = regex(`.*?\\.?${each}\\.(\\d+)\\..*`, each).exec(path)?.[1];
+    if (index !== undefined) return wanted.includes(Number(index));
+  }
+  return false;
+}
+
+function hasSuffix(path: string, suffix: string): boolean {
+  return path === suffix || path.endsWith(`.${suffix}`);
+}
+
+/** A Python full match as a JavaScript expression. Throws ConfigError for one that does not parse. */
+function regex(source: string, shown: string): RegExp {
+  try {
+    return new RegExp(`^(?:${source})$`);
+  } catch (cause) {
+    throw new ConfigError(`"${shown}" is not a regular expression: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The roles there are, with an example path each, for messages. */
+function overview(sites: readonly LinearSite[]): string {
+  const examples = new Map(sites.map((site) => [site.role, site.path] as const).reverse());
+  return `linear layers here: ${[...examples].map(([role, path]) => `${path} (${role})`).join(", ")}; or "all-linear"`;
+}

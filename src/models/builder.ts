@@ -1,0 +1,167 @@
+import type { BatchInputs } from "../core/batch.js";
+import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
+import { type Initializer, zeros } from "../core/initializer.js";
+import { WeightError } from "../errors.js";
+import type { AttentionSite, Attachment, LinearRole, LinearSite, ParamOptions, ParamScope, Sites, SublayerSite, WeightSite } from "../methods/method.js";
+import { isSaved } from "../methods/targets.js";
+import { attend, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
+import { add, mul } from "../ops/elementwise.js";
+import { gemm, linear } from "../ops/linear.js";
+import { gather } from "../ops/movement.js";
+import { layerNorm } from "../ops/norm.js";
+
+/** What a builder is given. */
+export interface BuilderOptions {
+  readonly batch: BatchInputs;
+  /** Whether the checkpoint has a weight, by its path in the model. */
+  has(path: string): boolean;
+  /** Modules of the task, trained with every adapter (`classifier`). */
+  readonly headModules: readonly string[];
+  /** Methods to apply, in order. None for a survey. */
+  readonly attachments: readonly Attachment[];
+  /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
+  readonly dropout?: ((configured: number) => number) | undefined;
+}
+
+/** What a linear layer may say beyond its sizes. */
+export interface LinearOptions {
+  readonly bias?: boolean;
+  /** How the weight starts where the checkpoint lacks it; without it a missing weight is an error. */
+  readonly init?: Initializer;
+}
+
+/**
+ * Builds a model's graph and announces its sites. Run without attachments it is the survey; with them, each site calls the methods.
+ * Model files write only paths and structure; which method does what where is no concern of theirs.
+ */
+export class ModelBuilder {
+  readonly batch: BatchInputs;
+  readonly #options: BuilderOptions;
+  readonly #leaves = new Map<string, Value>();
+  readonly #linears: LinearSite[] = [];
+  readonly #sublayers: SublayerSite[] = [];
+  readonly #attentions: AttentionSite[] = [];
+  readonly #weights: WeightSite[] = [];
+  readonly #missing: string[] = [];
+  readonly #made = new Set<string>();
+  #mask: Value | undefined;
+
+  constructor(options: BuilderOptions) {
+    this.batch = options.batch;
+    this.#options = options;
+  }
+
+  /** What was announced. Throws WeightError that lists all weights which the checkpoint lacks and nothing else brings. */
+  sites(): Sites {
+    if (this.#missing.length > 0) {
+      throw new WeightError(`the checkpoint lacks ${this.#missing.length} weight${this.#missing.length === 1 ? "" : "s"}:\n  ${this.#missing.join("\n  ")}`, {
+        hint: "is this the right kind of model, and are all of its weight files there?",
+      });
+    }
+    return {
+      linears: this.#linears,
+      sublayers: this.#sublayers,
+      attentions: this.#attentions,
+      weights: this.#weights,
+      headModules: [...this.#options.headModules, ...this.#made],
+    };
+  }
+
+  /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
+  weight(path: string, shape: readonly number[], init?: Initializer): Value {
+    const known = this.#leaves.get(path);
+    if (known !== undefined) return known;
+    const site = { path, shape };
+    this.#weights.push(site);
+    const present = this.#options.has(path);
+    const module = path.slice(0, path.lastIndexOf("."));
+    if (!present && init === undefined) this.#missing.push(path);
+    if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
+    const type = { dtype: "float32" as const, shape };
+    const trained = !present || isSaved(module, this.#savedModules()) || this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
+    const value = trained
+      ? leaf(
+          { kind: "param", path, init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) }, trained: true, lr_scale: 1, decay: !/bias|norm/i.test(path) },
+          type,
+        )
+      : leaf({ kind: "weight", path }, type);
+    this.#leaves.set(path, value);
+    return value;
+  }
+
+  /** x·Wᵀ + b: x [T, in] → [T, out], with weights `path.weight` and `path.bias`. */
+  linear(path: string, x: Value, role: LinearRole, outFeatures: number, { bias = true, init }: LinearOptions = {}): Value {
+    const inFeatures = Number(x.shape[1]);
+    const site: LinearSite = { path, role, inFeatures, outFeatures, bias };
+    this.#linears.push(site);
+    const weight = this.weight(`${path}.weight`, [outFeatures, inFeatures], init);
+    const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
+    let y = linear(x, weight, b);
+    for (const { method, config, plan } of this.#options.attachments) {
+      const call = { x, y, matmul: (other: Value) => gemm(other, weight, { transB: true }), bias: b };
+      y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
+    }
+    return y;
+  }
+
+  /** LayerNorm over the last axis with `path.weight` and `path.bias`. */
+  layerNorm(path: string, x: Value, eps: number): Value {
+    const shape = [Number(x.shape.at(-1))];
+    return layerNorm(x, this.weight(`${path}.weight`, shape), this.weight(`${path}.bias`, shape), eps);
+  }
+
+  /** Rows of the table `path.weight` [rows, width] at int32 indices [T] → [T, width]. */
+  embedding(path: string, rows: number, width: number, indices: Value): Value {
+    return gather(this.weight(`${path}.weight`, [rows, width]), indices);
+  }
+
+  /** Multi-head attention of packed rows q, k, v [T, D] within each text → [T, D]. `dropout` is the configured rate on the probabilities. */
+  attention(path: string, layer: number, heads: number, q: Value, k: Value, v: Value, dropout: number): Value {
+    const site: AttentionSite = { path, layer, heads, headDim: Number(q.shape[1]) / heads };
+    this.#attentions.push(site);
+    this.#mask ??= lengthMask(this.batch);
+    let kv = { key: splitHeads(k, heads, this.batch), value: splitHeads(v, heads, this.batch), mask: this.#mask };
+    for (const { method, config, plan } of this.#options.attachments) kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
+    const context = attend(splitHeads(q, heads, this.batch), kv.key, kv.value, kv.mask, (p) => this.dropout(`${path}.probabilities`, p, dropout));
+    return mergeHeads(context, this.batch);
+  }
+
+  /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */
+  sublayer(path: string, place: SublayerSite["place"], layer: number, h: Value, residual: Value, finish: (sum: Value) => Value): Value {
+    const site: SublayerSite = { path, place, layer, width: Number(h.shape[1]) };
+    this.#sublayers.push(site);
+    for (const { method, config, plan } of this.#options.attachments) {
+      if (method.sublayer !== undefined) return method.sublayer(site, { h, residual, finish }, this.#scope(path), plan, config);
+    }
+    return finish(add(h, residual));
+  }
+
+  /** The model's own dropout at the rate its config states; what really happens is the trainer's `dropout` option. */
+  dropout(name: string, x: Value, configured: number): Value {
+    return this.#drop(name, x, this.#options.dropout?.(configured) ?? 0);
+  }
+
+  #savedModules(): readonly string[] {
+    if (this.#options.attachments.length === 0) return [];
+    const extra = this.#options.attachments.flatMap(({ config }) => ("modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : []));
+    return [...this.#options.headModules, ...extra];
+  }
+
+  #scope(path: string): ParamScope {
+    return {
+      param: (name, shape, init, options) => this.#param(`${path}.${name}`, shape, init, options),
+      dropout: (x, rate) => (this.#options.dropout === undefined ? x : this.#drop(`${path}.adapter`, x, rate)),
+    };
+  }
+
+  #param(path: string, shape: readonly number[], init: Initializer, { trained = true, lr_scale = 1, decay = true }: ParamOptions = {}): Value {
+    const source: ParamLeaf = { kind: "param", path, init, trained, lr_scale, decay };
+    const value = this.#leaves.get(path) ?? leaf(source, { dtype: "float32", shape });
+    this.#leaves.set(path, value);
+    return value;
+  }
+
+  #drop(name: string, x: Value, rate: number): Value {
+    return rate === 0 ? x : mul(x, leaf({ kind: "mask", name, rate }, x.type));
+  }
+}

@@ -1,0 +1,44 @@
+import type { Value } from "../core/graph.js";
+import type { ModelBuilder } from "./builder.js";
+
+/** What the rest of the program needs to know of any model's config. */
+export interface ModelLimits {
+  /** Tokens that a text may have at most, special tokens included. */
+  readonly maxPositions: number;
+  readonly vocabSize: number;
+}
+
+
+/** A task's head on a family of models. */
+// biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each family states its own config
+export interface Head<C = any> {
+  /** Modules that are the head's own, trained with every adapter. */
+  readonly modules: readonly string[];
+  /** The linear layer that gives the outputs, by its path: its weight tells how many there are. */
+  readonly output: string;
+  /** Hidden states [T, D] → what the task's loss reads, [L, outputs]. */
+  build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
+}
+
+/** A family of models: one `model_type`, or several that share their code. `C` is the parsed config.json. */
+// biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each family states its own config
+export interface ModelFamily<C = any> {
+  readonly model_types: readonly string[];
+  /** Prefix of the backbone's paths (`bert`); checkpoints may have it or not. */
+  readonly prefix: string;
+  /** Reads config.json. Throws ConfigError or ModelError for what is not supported, by name. */
+  parse(config: unknown): C;
+  limits(config: C): ModelLimits;
+  /** Token ids in the batch → hidden states [T, D]. */
+  encode(m: ModelBuilder, config: C): Value;
+  /** Heads by task. */
+  readonly heads: Readonly<Record<string, Head<C>>>;
+  /** Other names that published checkpoints have for a path, beside the one without the prefix. */
+  aliases?(path: string): readonly string[];
+}
+
+/** The names under which a checkpoint may hold a weight, the most usual first. */
+export function checkpointNames(family: ModelFamily, path: string): readonly string[] {
+  const bare = path.startsWith(`${family.prefix}.`) ? [path, path.slice(family.prefix.length + 1)] : [path];
+  return [...bare, ...bare.flatMap((each) => family.aliases?.(each) ?? [])];
+}

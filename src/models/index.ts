@@ -1,0 +1,16 @@
+import { named } from "../core/registry.js";
+import { ModelError } from "../errors.js";
+import { bert } from "./bert.js";
+import type { ModelFamily } from "./family.js";
+
+/** All model families. */
+export const families: readonly ModelFamily[] = [bert];
+
+/** The family of a config.json, by its `model_type`. Throws ModelError or ConfigError that lists the types there are. */
+export function familyOf(config: unknown): ModelFamily {
+  const type = typeof config === "object" && config !== null && "model_type" in config ? config.model_type : undefined;
+  if (typeof type !== "string") {
+    throw new ModelError("config.json has no model_type", { hint: `supported: ${families.flatMap((family) => family.model_types).join(", ")}` });
+  }
+  return named(families, "model_type", type, (family) => family.model_types);
+}

@@ -1,0 +1,132 @@
+import { join } from "node:path";
+import { modelCard } from "../adapters/model-card.js";
+import { readRows } from "../data/read-rows.js";
+import type { RowTable } from "../data/rows.js";
+import { ConfigError } from "../errors.js";
+import { parseOptions } from "../core/options.js";
+import { methodNamed } from "../methods/index.js";
+import { type Adapter, adapterFiles } from "../programs/adapter.js";
+import { taskNamed, tasks } from "../tasks/index.js";
+import type { Metrics, Task } from "../tasks/task.js";
+import type { TrainEvent } from "../train/events.js";
+import { trainingOptions } from "../train/options.js";
+import { train as trainLoop } from "../train/trainer.js";
+import { version } from "../version.js";
+import { eventLog } from "./event-log.js";
+import { checkpointFolders, checkpointsToResume, writableFolder, writeWhole } from "./folder.js";
+import { type LoadedModel, type LoadOptions, loadModel } from "./load-model.js";
+import { type TrainJobOptions, trainJobOptions } from "./train-options.js";
+import { weightsSha256 } from "./weights-hash.js";
+
+/** What `train` may be told; `model` may be one that is loaded already, and stays open then. */
+export type TrainOptions = Omit<TrainJobOptions, "model"> & { readonly model?: string | LoadedModel } & Pick<LoadOptions, "onProgress" | "signal">;
+
+/** A finished or interrupted training. */
+export interface TrainedAdapter {
+  readonly adapter: Adapter;
+  /** Folder with the adapter's files. */
+  readonly path: string;
+  readonly finished: boolean;
+  readonly metrics: Metrics;
+}
+
+/**
+ * Trains an adapter and writes it to `out`, with training.json, log.jsonl, a model card and checkpoints. Yields events as they happen.
+ * Throws UsageError, ConfigError, DataError, FileError, ModelError, AttachError, WeightError, CheckpointError, NetworkError or NumericError.
+ */
+export async function* train({ model: given, onProgress, signal, ...rest }: TrainOptions): AsyncGenerator<TrainEvent, TrainedAdapter> {
+  const job = parseOptions("option", trainJobOptions, { ...rest, ...(typeof given === "string" ? { model: given } : {}) });
+  const method = methodNamed(job.method);
+  const config = parseOptions(`${method.name} option`, method.config, job.set);
+  const asked = job.task === null ? undefined : taskNamed(job.task);
+  await writableFolder(job.out);
+  const rows = await readRows(job.data, { map: job.map });
+  const evalRows = job.eval === null ? undefined : await readRows(job.eval, { map: job.map });
+  const task = asked ?? taskOfRows(rows);
+  const store = job.resume === false ? checkpointFolders(job.out) : await checkpointsToResume(job.out, job.resume);
+  const model = typeof given === "object" ? given : await loadModel(job.model, { threads: job.threads ?? undefined, onProgress, signal });
+  try {
+    const sha256 = await weightsSha256(model.files);
+    const options = trainingOptions.parse(Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])));
+    const log = eventLog(join(job.out, "log.jsonl"));
+    const loop = trainLoop({
+      model,
+      task,
+      method,
+      config,
+      rows,
+      evalRows,
+      options,
+      checkpoints: store,
+      resume: job.resume !== false,
+      signal,
+      identity: { base_sha256: sha256 },
+      now: () => performance.now() / 1000,
+      peakMemory: () => process.resourceUsage().maxRSS * 1024,
+    });
+    let start: (TrainEvent & { event: "start" }) | undefined;
+    for (;;) {
+      const { value, done } = await loop.next();
+      if (done === true) return { adapter: value.adapter, path: job.out, finished: value.finished, metrics: value.metrics };
+      if (value.event === "start") {
+        start = value;
+        await log.begin(value);
+      }
+      if (value.event !== "end") {
+        if (value.event !== "start") await log.add(value);
+        yield value;
+        continue;
+      }
+      const end = { ...value, adapter: job.out };
+      const result = await loop.next();
+      if (result.done !== true) throw new Error("the loop went on after its end");
+      const record = {
+        task: task.name,
+        labels: start!.labels,
+        base_model: { id: model.id, revision: model.revision, sha256 },
+        method: method.name,
+        method_config: config,
+        options: { ...options, data: job.data, eval: job.eval, map: job.map },
+        metrics: end.metrics,
+        steps: end.step,
+        seconds: end.seconds,
+        peak_rss_bytes: end.peak_rss_bytes,
+        energy: null,
+        seed: options.seed,
+        versions: { "peft.js": version, node: process.versions.node },
+      };
+      const card = modelCard({
+        base: model.id,
+        task: task.name,
+        method: method.name,
+        config,
+        data: job.data,
+        trainRows: start!.train_rows,
+        evalRows: start!.eval_rows,
+        evalSource: start!.eval_source,
+        labels: start!.labels,
+        metrics: end.metrics,
+        trainedParameters: start!.trained_parameters,
+        totalParameters: start!.total_parameters,
+        options,
+        seconds: end.seconds,
+        version,
+      });
+      const files = { ...adapterFiles(model, result.value.adapter), "training.json": `${JSON.stringify(record, null, 2)}\n`, "README.md": card };
+      for (const [name, content] of Object.entries(files)) await writeWhole(join(job.out, name), content);
+      await log.add(end);
+      yield end;
+      return { adapter: result.value.adapter, path: job.out, finished: true, metrics: end.metrics };
+    }
+  } finally {
+    if (typeof given !== "object") await model.close();
+  }
+}
+
+function taskOfRows(rows: RowTable): Task {
+  const columns = new Set(Object.keys(rows.rows[0] ?? {}));
+  const found = tasks.find((task) => task.columns.required.every((column) => columns.has(column)));
+  if (found !== undefined) return found;
+  const wanted = tasks.map((task) => `${task.name}: ${task.columns.required.join(", ")}`).join("; ");
+  throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, { hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}` });
+}

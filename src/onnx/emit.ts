@@ -1,0 +1,141 @@
+import { type Dim, dimTerms } from "../core/dims.js";
+import { type Emitter, feedName, type Leaf, topological, type Value } from "../core/graph.js";
+import { i64, type Tensor } from "../core/tensor.js";
+import { GraphError } from "../errors.js";
+import { encodeModel, type ModelProto, type NodeProto } from "./proto.js";
+
+/** A graph as ONNX bytes, and the leaves that must be fed. */
+export interface EmittedModel {
+  readonly bytes: Uint8Array;
+  /** The fed leaves by their names in the model. */
+  readonly feeds: ReadonlyMap<string, Value>;
+}
+
+/**
+ * Writes a graph as an ONNX model whose outputs carry the given names. Frozen weights are inputs to be fed, except those that `bakedIn`
+ * gives a tensor for, which become initialisers.
+ */
+export function emit(
+  outputs: Readonly<Record<string, Value>>,
+  bakedIn: (path: string) => Tensor | undefined = () => undefined,
+): EmittedModel {
+  const order = topological(Object.values(outputs));
+  const names = new Map<Value, string>();
+  const writer = new GraphWriter(order);
+  const feeds = new Map<string, Value>();
+  for (const value of order) {
+    const { source } = value;
+    if (source.kind === "op") {
+      if (names.has(value)) continue;
+      const inputs = source.inputs.map((each) => names.get(each)!);
+      const results = source.op.emit(
+        writer,
+        inputs,
+        source.attrs,
+        source.outputs.map((each) => each.type),
+      );
+      for (const [i, output] of source.outputs.entries()) names.set(output, results[i]!);
+    } else {
+      names.set(value, writer.leaf(source, value, bakedIn, feeds));
+    }
+  }
+  for (const [name, value] of Object.entries(outputs)) writer.output(name, names.get(value)!, value);
+  return { bytes: encodeModel(writer.model()), feeds };
+}
+
+class GraphWriter implements Emitter {
+  readonly #nodes: NodeProto[] = [];
+  readonly #initializers: [string, Tensor][] = [];
+  readonly #inputs: [string, Value["type"]][] = [];
+  readonly #outputs: [string, Value["type"]][] = [];
+  readonly #constants = new Map<string, string>();
+  readonly #shapes = new Map<string, string>();
+  /** Where each size symbol can be read: a fed tensor's name and axis. */
+  readonly #sizes = new Map<string, readonly [name: string, axis: number]>();
+
+  constructor(order: readonly Value[]) {
+    for (const { source, shape } of order) {
+      if (source.kind !== "input") continue;
+      for (const [axis, size] of shape.entries())
+        if (typeof size === "string" && !this.#sizes.has(size)) this.#sizes.set(size, [feedName(source)!, axis]);
+    }
+  }
+
+  model(): ModelProto {
+    return { nodes: this.#nodes, initializers: this.#initializers, inputs: this.#inputs, outputs: this.#outputs };
+  }
+
+  leaf(source: Leaf, value: Value, bakedIn: (path: string) => Tensor | undefined, feeds: Map<string, Value>): string {
+    if (source.kind === "constant") return this.constant(source.value);
+    const name = feedName(source)!;
+    const baked = source.kind === "weight" ? bakedIn(source.path) : undefined;
+    if (baked !== undefined) {
+      this.#initializers.push([name, baked]);
+      return name;
+    }
+    this.#inputs.push([name, value.type]);
+    feeds.set(name, value);
+    return name;
+  }
+
+  output(name: string, from: string, { type }: Value): void {
+    this.#nodes.push({ opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
+    this.#outputs.push([name, type]);
+  }
+
+  node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {
+    const id = this.#nodes.length;
+    const outputs = Array.from({ length: options.outputs ?? 1 }, (_, i) => `n${id}.${i}`);
+    this.#nodes.push({ opType, domain: options.domain ?? "", inputs, outputs, attributes });
+    return outputs;
+  }
+
+  constant(value: Tensor): string {
+    const key =
+      value.data.length <= 16
+        ? `${value.dtype}[${value.shape}]${Array.from<number | bigint, string>(value.data, (each) => (Object.is(each, -0) ? "-0" : String(each))).join(",")}`
+        : undefined;
+    const known = key === undefined ? undefined : this.#constants.get(key);
+    if (known !== undefined) return known;
+    const name = `c${this.#initializers.length}`;
+    this.#initializers.push([name, value]);
+    if (key !== undefined) this.#constants.set(key, name);
+    return name;
+  }
+
+  shape(dims: readonly Dim[]): string {
+    const key = dims.join(",");
+    const known = this.#shapes.get(key);
+    if (known !== undefined) return known;
+    const parts = dims.map((dim) => (typeof dim === "number" ? this.constant(i64([dim])) : this.#size(dim)));
+    const name = dims.every((dim) => typeof dim === "number")
+      ? this.constant(i64(dims.map(Number)))
+      : parts.length === 1
+        ? parts[0]!
+        : this.node("Concat", parts, { axis: 0 })[0]!;
+    this.#shapes.set(key, name);
+    return name;
+  }
+
+  /** The name of an int64 [1] that holds a symbolic size at run time. */
+  #size(dim: string): string {
+    const direct = this.#sizes.get(dim);
+    if (direct !== undefined) {
+      const [name, axis] = direct;
+      return this.node("Shape", [name], { start: axis, end: axis + 1 })[0]!;
+    }
+    const terms = dimTerms(dim).map(([coefficient, symbols]) => {
+      const factors = [
+        ...(coefficient === 1 && symbols.length > 0 ? [] : [this.constant(i64([coefficient]))]),
+        ...symbols.map((symbol) => this.#symbol(symbol)),
+      ];
+      return factors.reduce((left, right) => this.node("Mul", [left, right])[0]!);
+    });
+    return terms.reduce((left, right) => this.node("Add", [left, right])[0]!);
+  }
+
+  #symbol(symbol: string): string {
+    if (!this.#sizes.has(symbol)) throw new GraphError(`the size "${symbol}" is not an axis of any fed tensor`);
+    return this.shape([symbol]);
+  }
+}

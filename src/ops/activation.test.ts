@@ -1,0 +1,73 @@
+import { afterAll, describe, expect, it } from "vitest";
+import { input } from "../core/graph.js";
+import { ConfigError } from "../errors.js";
+import { activation } from "./activation.js";
+import { awayFromZero, erfOf, reader, tabulate } from "./op-cases.fixture.js";
+import { expectClose, expectGradient, gradcheck, runGraph, testRuntime } from "./run-graph.fixture.js";
+
+const runtime = testRuntime();
+afterAll(() => runtime.close());
+
+const gelu = (x: number): number => (x * (1 + erfOf(x / Math.SQRT2))) / 2;
+const geluTanh = (x: number): number => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+const silu = (x: number): number => x * sigmoid(x);
+
+/** transformers' ACT2FN, by its formulas. */
+const formulas: Readonly<Record<string, (x: number) => number>> = {
+  gelu,
+  gelu_python: gelu,
+  gelu_new: geluTanh,
+  gelu_pytorch_tanh: geluTanh,
+  gelu_fast: geluTanh,
+  quick_gelu: (x) => x * sigmoid(1.702 * x),
+  relu: (x) => Math.max(0, x),
+  relu2: (x) => Math.max(0, x) ** 2,
+  leaky_relu: (x) => (x > 0 ? x : 0.01 * x),
+  silu,
+  swish: silu,
+  sigmoid,
+  tanh: Math.tanh,
+  linear: (x) => x,
+};
+const x = awayFromZero([5, 7], "activation");
+
+describe.each(Object.entries(formulas))("%s", (name, formula) => {
+  it("has the value of its formula", async () => {
+    const wide = { ...x, data: x.data.map((each) => 2.5 * each) };
+    const { y } = await runGraph(runtime, { y: activation(name)(input("x", "float32", ["T", 7])) }, { x: wide });
+    expectClose(
+      y,
+      tabulate([5, 7], (i, j) => formula(reader(wide)(i, j))),
+      2e-6,
+    );
+  });
+
+  it("has the gradient of central differences", async () => {
+    expectGradient(
+      await gradcheck(runtime, { inputs: { x }, shapes: { x: ["T", 7] }, sizes: { T: 5 }, build: ({ x }) => activation(name)(x!) }),
+    );
+  });
+});
+
+function refusalOf(name: string): ConfigError {
+  try {
+    activation(name);
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+  }
+  throw new Error(`activation("${name}") did not throw a ConfigError`);
+}
+
+describe("an unknown name", () => {
+  it("is refused with the nearest one and a list of those there are, all of them tested above", () => {
+    const { message, hint } = refusalOf("gelo");
+    expect(message).toBe('activation "gelo" is not supported');
+    expect(hint).toBe(`did you mean "gelu"? supported: ${Object.keys(formulas).join(", ")}`);
+  });
+
+  it("gets no guess where none is near, nor for names that every object has", () => {
+    expect(refusalOf("exponential_unit").hint).toMatch(/^supported: /);
+    expect(refusalOf("constructor").message).toBe('activation "constructor" is not supported');
+  });
+});

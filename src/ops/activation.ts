@@ -1,0 +1,83 @@
+import { apply1, type OpDef, type Value } from "../core/graph.js";
+import { f32 } from "../core/tensor.js";
+import { ConfigError, nearest } from "../errors.js";
+import { add, mul, relu, scalar, scale, sigmoid, sub, tanh } from "./elementwise.js";
+import { expectInputs, sameShape, shapeError } from "./shapes.js";
+
+/** x·Φ(x) with the exact error function (Hendrycks & Gimpel 2016, arXiv:1606.08415); transformers' "gelu". */
+export const geluOp: OpDef<null> = {
+  name: "gelu",
+  infer: (inputs) => {
+    expectInputs("gelu", inputs, 1);
+    return [inputs[0]!];
+  },
+  vjp: ({ inputs: [x], grad }) => [apply1(geluGradOp, [x!, grad], null)],
+  emit: (e, inputs) => e.node("Gelu", inputs, { approximate: "none" }),
+};
+
+/**
+ * dy · (Φ(x) + x·φ(x)), the backward pass of gelu as one op so that it costs few passes over memory. With s = x/√2 it is
+ * dy/2 · (1 + erf(s) + s·exp(ln(2/√π) - s²)).
+ */
+export const geluGradOp: OpDef<null> = {
+  name: "gelu_grad",
+  infer: (inputs) => {
+    expectInputs("gelu_grad", inputs, 2);
+    if (!sameShape(inputs[0]!.shape, inputs[1]!.shape)) throw shapeError("gelu_grad", inputs, "two equal shapes");
+    return [inputs[0]!];
+  },
+  vjp: "unsupported",
+  emit: (e, [x, grad]) => {
+    const number = (value: number): string => e.constant(f32([value], []));
+    const [s] = e.node("Mul", [x!, number(Math.SQRT1_2)]);
+    const [phi] = e.node("Erf", [s!]);
+    const [square] = e.node("Mul", [s!, s!]);
+    const [exponent] = e.node("Sub", [number(Math.log(2 / Math.sqrt(Math.PI))), square!]);
+    const [density] = e.node("Exp", [exponent!]);
+    const [slope] = e.node("Mul", [s!, density!]);
+    const [sum] = e.node("Add", [phi!, slope!]);
+    const [twice] = e.node("Add", [sum!, number(1)]);
+    const [half] = e.node("Mul", [grad!, number(0.5)]);
+    return e.node("Mul", [twice!, half!]);
+  },
+};
+
+/** x·Φ(x), exact. */
+export const gelu = (x: Value): Value => apply1(geluOp, [x], null);
+
+/** 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))); transformers' "gelu_new", "gelu_pytorch_tanh" and "gelu_fast". */
+export function geluTanh(x: Value): Value {
+  const inner = scale(mul(x, add(scalar(1), scale(mul(x, x), 0.044715))), Math.sqrt(2 / Math.PI));
+  return scale(mul(x, add(scalar(1), tanh(inner))), 0.5);
+}
+
+/** x·sigmoid(x). */
+export const silu = (x: Value): Value => mul(x, sigmoid(x));
+
+const activations = {
+  gelu,
+  gelu_python: gelu,
+  gelu_new: geluTanh,
+  gelu_pytorch_tanh: geluTanh,
+  gelu_fast: geluTanh,
+  quick_gelu: (x) => mul(x, sigmoid(scale(x, 1.702))),
+  relu,
+  relu2: (x) => mul(relu(x), relu(x)),
+  leaky_relu: (x) => sub(relu(x), scale(relu(scale(x, -1)), 0.01)),
+  silu,
+  swish: silu,
+  sigmoid,
+  tanh,
+  linear: (x) => x,
+} satisfies Record<string, (x: Value) => Value>;
+
+/** An activation by the name that Hugging Face configs use (transformers' ACT2FN). Throws ConfigError that lists the names there are. */
+export function activation(name: string): (x: Value) => Value {
+  const found = Object.hasOwn(activations, name) ? (activations as Readonly<Record<string, (x: Value) => Value>>)[name] : undefined;
+  if (found !== undefined) return found;
+  const names = Object.keys(activations);
+  const guess = nearest(name, names);
+  throw new ConfigError(`activation "${name}" is not supported`, {
+    hint: `${guess === undefined ? "" : `did you mean "${guess}"? `}supported: ${names.join(", ")}`,
+  });
+}

@@ -1,0 +1,51 @@
+import { afterAll, describe, it } from "vitest";
+import { input } from "../core/graph.js";
+import { f32, i32 } from "../core/tensor.js";
+import { gradient } from "./gradient.js";
+import { crossEntropySum, squaredErrorSum } from "./loss.js";
+import { reader, tabulate, total } from "./op-cases.fixture.js";
+import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
+
+const runtime = testRuntime();
+afterAll(() => runtime.close());
+
+describe("crossEntropySum", () => {
+  const classes = i32([2, 0, 1]);
+
+  it("sums the rows' -log softmax, with gradient softmax - one-hot, for logits as large as ±50", async () => {
+    const logits = f32([50, -50, 0.5, 1, -2, 3, -50, 49, 50], [3, 3]);
+    const x = input("logits", "float32", ["L", 3]);
+    const loss = crossEntropySum(x, input("classes", "int32", ["L"]));
+    const results = await runGraph(runtime, { loss, grad: gradient(loss, [x])[0]! }, { logits, classes });
+    const at = reader(logits);
+    const odds = (i: number, j: number): number => total(3, (k) => Math.exp(at(i, k) - at(i, j)));
+    expectClose(results.loss, { shape: [], data: [total(3, (i) => Math.log(odds(i, classes.data[i]!)))] });
+    expectClose(
+      results.grad,
+      tabulate([3, 3], (i, j) => 1 / odds(i, j) - (classes.data[i] === j ? 1 : 0)),
+    );
+  });
+
+  it("has the gradient of central differences", async () => {
+    const inputs = { logits: randomTensor([3, 5], "logits", -3, 3) };
+    const shapes = { logits: ["L", 5], classes: ["L"] };
+    expectGradient(
+      await gradcheck(runtime, { inputs, others: { classes }, shapes, build: ({ logits, classes }) => crossEntropySum(logits!, classes!) }),
+    );
+  });
+});
+
+describe("squaredErrorSum", () => {
+  const inputs = { logits: randomTensor([5, 1], "logits"), targets: randomTensor([5], "targets") };
+
+  it("sums the rows' squared differences", async () => {
+    const loss = squaredErrorSum(input("logits", "float32", ["L", 1]), input("targets", "float32", ["L"]));
+    const expected = total(5, (i) => (inputs.logits.data[i]! - inputs.targets.data[i]!) ** 2);
+    expectClose((await runGraph(runtime, { loss }, inputs)).loss, { shape: [], data: [expected] });
+  });
+
+  it("has the gradient of central differences", async () => {
+    const shapes = { logits: ["L", 1], targets: ["L"] };
+    expectGradient(await gradcheck(runtime, { inputs, shapes, build: ({ logits, targets }) => squaredErrorSum(logits!, targets!) }));
+  });
+});

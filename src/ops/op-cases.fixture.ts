@@ -1,0 +1,611 @@
+import type { OpDef, TensorType, Value } from "../core/graph.js";
+import { apply, apply1 } from "../core/graph.js";
+import { f32, i32, sizeOf, type Tensor } from "../core/tensor.js";
+import { geluGradOp, geluOp } from "./activation.js";
+import { lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import * as elementwise from "./elementwise.js";
+import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
+import { crossEntropyOp, oneHotOp } from "./loss.js";
+import {
+  concat,
+  concatOp,
+  expand,
+  expandOp,
+  gather,
+  gatherOp,
+  reshape,
+  reshapeOp,
+  scatterAddOp,
+  slice,
+  sliceOp,
+  transpose,
+  transposeOp,
+} from "./movement.js";
+import { layerNorm, layerNormOp } from "./norm.js";
+import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
+import { randomTensor } from "./run-graph.fixture.js";
+
+const { add, sub, mul, div, neg, exp, log, sqrt, tanh, sigmoid, relu, erf } = elementwise;
+
+/** Reads a tensor in a reference: `x(i, j)`. */
+export type At = (...index: number[]) => number;
+
+/** A dense result in float64. */
+export interface Reference {
+  readonly shape: readonly number[];
+  readonly data: readonly number[];
+}
+
+/** One op on given inputs, with what it should give. Float inputs are differentiated unless they are `fixed`. */
+export interface OpCase<K extends string = string> {
+  readonly op: OpDef;
+  readonly title: string;
+  readonly inputs: Readonly<Record<K, Tensor>>;
+  /** Symbolic shapes of inputs, and the sizes of their symbols. */
+  readonly shapes?: Readonly<Record<string, Value["shape"]>>;
+  readonly sizes?: Readonly<Record<string, number>>;
+  /** Float inputs without a gradient. */
+  readonly fixed?: readonly NoInfer<K>[];
+  readonly tolerance?: number;
+  build(values: Readonly<Record<K, Value>>): Value;
+  /** The value in plain JavaScript. */
+  reference(inputs: Readonly<Record<K, At>>): Reference;
+}
+
+/** Inputs that an op's shape rule must refuse, with the whole message. */
+export interface Refusal<A = unknown> {
+  readonly op: OpDef<A>;
+  readonly types: readonly TensorType[];
+  readonly attrs: A;
+  readonly message: string;
+}
+
+/** A tensor of `shape` whose elements are computed from their index. */
+export function tabulate(shape: readonly number[], at: At): Reference {
+  const strides = shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
+  const data = Array.from({ length: sizeOf(shape) }, (_, flat) =>
+    at(...shape.map((size, axis) => Math.floor(flat / strides[axis]!) % size)),
+  );
+  return { shape, data };
+}
+
+/** Reads a tensor by index. */
+export function reader({ shape, data }: Tensor): At {
+  return (...index) => Number(data[index.reduce((flat, i, axis) => flat * shape[axis]! + i, 0)]);
+}
+
+/** Σ at(i) for i in [0, n). */
+export function total(n: number, at: (i: number) => number): number {
+  let result = 0;
+  for (let i = 0; i < n; i++) result += at(i);
+  return result;
+}
+
+/** erf by its Maclaurin series, exact to about 1e-12 for |x| < 3. */
+export function erfOf(x: number): number {
+  let [term, result] = [x, x];
+  for (let n = 1; n < 80; n++) {
+    term *= -(x * x) / n;
+    result += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * result;
+}
+
+/** A random tensor without values within 0.1 of 0, for functions with a kink or a pole there. */
+export function awayFromZero(shape: readonly number[], label: string): Tensor<"float32"> {
+  return f32(
+    randomTensor(shape, label).data.map((x) => x + 0.1 * (x < 0 ? -1 : 1)),
+    shape,
+  );
+}
+
+const opCase = <K extends string>(definition: OpCase<K>): OpCase => definition;
+const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expected: string): Refusal =>
+  ({ op, types, attrs, message: expected }) as Refusal;
+
+function unaryCase(
+  op: OpDef,
+  build: (x: Value) => Value,
+  formula: (x: number) => number,
+  x: Tensor = randomTensor([5, 7], op.name, -2, 2),
+): OpCase {
+  return opCase({
+    op,
+    title: "[T, 7]",
+    inputs: { x },
+    shapes: { x: ["T", 7] },
+    sizes: { T: 5 },
+    build: ({ x }) => build(x),
+    reference: ({ x }) => tabulate([5, 7], (i, j) => formula(x(i, j))),
+  });
+}
+
+function binaryCases(op: OpDef, build: (a: Value, b: Value) => Value, formula: (a: number, b: number) => number): readonly OpCase[] {
+  const [low, high] = [0.5, 1.5]; // away from the pole of div
+  return [
+    opCase({
+      op,
+      title: "[T, 7] with [7]",
+      inputs: { a: randomTensor([5, 7], "a"), b: randomTensor([7], "b", low, high) },
+      shapes: { a: ["T", 7] },
+      sizes: { T: 5 },
+      build: ({ a, b }) => build(a, b),
+      reference: ({ a, b }) => tabulate([5, 7], (i, j) => formula(a(i, j), b(j))),
+    }),
+    opCase({
+      op,
+      title: "[1, 3] with [2, T, 1]",
+      inputs: { a: randomTensor([1, 3], "a"), b: randomTensor([2, 5, 1], "b", low, high) },
+      shapes: { b: [2, "T", 1] },
+      sizes: { T: 5 },
+      build: ({ a, b }) => build(a, b),
+      reference: ({ a, b }) => tabulate([2, 5, 3], (h, i, j) => formula(a(0, j), b(h, i, 0))),
+    }),
+    opCase({
+      op,
+      title: "[] with [3]",
+      inputs: { a: randomTensor([], "a"), b: randomTensor([3], "b", low, high) },
+      build: ({ a, b }) => build(a, b),
+      reference: ({ a, b }) => tabulate([3], (i) => formula(a(), b(i))),
+    }),
+  ];
+}
+
+const turns = [
+  { transA: false, transB: false },
+  { transA: false, transB: true },
+  { transA: true, transB: false },
+  { transA: true, transB: true },
+] as const;
+
+function productCases({ transA, transB }: (typeof turns)[number]): readonly OpCase[] {
+  const letters = `A${transA ? "ᵀ" : ""}·B${transB ? "ᵀ" : ""}`;
+  const options = { transA, transB, alpha: 0.7 };
+  const inner = (a: At, b: At, i: number, j: number): number =>
+    0.7 * total(3, (k) => (transA ? a(k, i) : a(i, k)) * (transB ? b(j, k) : b(k, j)));
+  return [
+    opCase({
+      op: gemmOp,
+      title: `${letters}, A [T, 3], B [3, 4]`,
+      inputs: { a: randomTensor(transA ? [3, 5] : [5, 3], "a"), b: randomTensor(transB ? [4, 3] : [3, 4], "b") },
+      shapes: { a: transA ? [3, "T"] : ["T", 3] },
+      sizes: { T: 5 },
+      build: ({ a, b }) => gemm(a, b, options),
+      reference: ({ a, b }) => tabulate([5, 4], (i, j) => inner(a, b, i, j)),
+    }),
+    opCase({
+      op: matmulOp,
+      title: `${letters} of [B, 2, S, 3] and [B, 2, 3, 4]`,
+      inputs: { a: randomTensor(transA ? [3, 2, 3, 5] : [3, 2, 5, 3], "a"), b: randomTensor(transB ? [3, 2, 4, 3] : [3, 2, 3, 4], "b") },
+      shapes: { a: transA ? ["B", 2, 3, "S"] : ["B", 2, "S", 3], b: transB ? ["B", 2, 4, 3] : ["B", 2, 3, 4] },
+      sizes: { B: 3, S: 5 },
+      build: ({ a, b }) => matmul(a, b, options),
+      reference: ({ a, b }) =>
+        tabulate([3, 2, 5, 4], (n, h, i, j) =>
+          inner(
+            (p, q) => a(n, h, p, q),
+            (p, q) => b(n, h, p, q),
+            i,
+            j,
+          ),
+        ),
+    }),
+  ];
+}
+
+const addendCases = ([[5, 4], [1, 4], [4]] as const).map((shape) =>
+  opCase({
+    op: gemmOp,
+    title: `with an addend [${shape}]`,
+    inputs: { a: randomTensor([5, 3], "a"), b: randomTensor([4, 3], "b"), c: randomTensor(shape, "c") },
+    build: ({ a, b, c }) => gemm(a, b, { transB: true, alpha: -2 }, c),
+    reference: ({ a, b, c }) =>
+      tabulate([5, 4], (i, j) => -2 * total(3, (k) => a(i, k) * b(j, k)) + c(...(shape.length === 1 ? [j] : [shape[0] === 1 ? 0 : i, j]))),
+  }),
+);
+
+const mean = (x: At, i: number): number => total(7, (j) => x(i, j)) / 7;
+const inverseDeviation = (x: At, i: number): number => 1 / Math.sqrt(total(7, (j) => (x(i, j) - mean(x, i)) ** 2) / 7 + 1e-3);
+const rows = { x: randomTensor([5, 7], "x"), weight: randomTensor([7], "weight", 0.5, 1.5), bias: randomTensor([7], "bias") };
+
+/** Texts of 2 and 3 tokens, padded to 3; the one place of padding reads row 4, which belongs to the other text. */
+const packing = { padIndex: i32([0, 1, 4, 2, 3, 4]), tokenIndex: i32([0, 1, 3, 4, 5]), rowMask: f32([1, 1, 0, 1, 1, 1], [6, 1]) };
+
+/** At least one case per op; ops.test.ts asserts that none is missing. */
+export const opCases: readonly OpCase[] = [
+  ...binaryCases(elementwise.addOp, add, (a, b) => a + b),
+  ...binaryCases(elementwise.subOp, sub, (a, b) => a - b),
+  ...binaryCases(elementwise.mulOp, mul, (a, b) => a * b),
+  ...binaryCases(elementwise.divOp, div, (a, b) => a / b),
+  unaryCase(elementwise.negOp, neg, (x) => -x),
+  unaryCase(elementwise.expOp, exp, Math.exp),
+  unaryCase(elementwise.logOp, log, Math.log, randomTensor([5, 7], "log", 0.5, 2)),
+  unaryCase(elementwise.sqrtOp, sqrt, Math.sqrt, randomTensor([5, 7], "sqrt", 0.5, 2)),
+  unaryCase(elementwise.tanhOp, tanh, Math.tanh),
+  unaryCase(elementwise.sigmoidOp, sigmoid, (x) => 1 / (1 + Math.exp(-x))),
+  unaryCase(elementwise.reluOp, relu, (x) => Math.max(x, 0), awayFromZero([5, 7], "relu")),
+  unaryCase(
+    elementwise.signOp,
+    (x) => apply1(elementwise.signOp, [x], null),
+    Math.sign,
+    f32([-2, 0, 3, ...new Array<number>(32).fill(-0.5)], [5, 7]),
+  ),
+  unaryCase(elementwise.erfOp, erf, erfOf),
+  unaryCase(
+    geluOp,
+    (x) => apply1(geluOp, [x], null),
+    (x) => (x * (1 + erfOf(x / Math.SQRT2))) / 2,
+  ),
+  opCase({
+    op: geluGradOp,
+    title: "Φ(x) + xφ(x), times the gradient",
+    inputs: { x: randomTensor([5, 7], "x", -3, 3), grad: randomTensor([5, 7], "grad") },
+    build: ({ x, grad }) => apply1(geluGradOp, [x, grad], null),
+    reference: ({ x, grad }) =>
+      tabulate([5, 7], (i, j) => {
+        const at = x(i, j);
+        return grad(i, j) * ((1 + erfOf(at / Math.SQRT2)) / 2 + (at * Math.exp(-(at * at) / 2)) / Math.sqrt(2 * Math.PI));
+      }),
+  }),
+  opCase({
+    op: sumOp,
+    title: "over the outer axes of [3, T, 4]",
+    inputs: { x: randomTensor([3, 5, 4], "sum") },
+    shapes: { x: [3, "T", 4] },
+    sizes: { T: 5 },
+    build: ({ x }) => sum(mul(x, x), [0, -1]),
+    reference: ({ x }) => tabulate([1, 5, 1], (_, i) => total(3, (h) => total(4, (j) => x(h, i, j) ** 2))),
+  }),
+  opCase({
+    op: sumOp,
+    title: "over the symbolic axis",
+    inputs: { x: randomTensor([5, 3], "x") },
+    shapes: { x: ["T", 3] },
+    sizes: { T: 5 },
+    build: ({ x }) => sum(mul(x, x), [0]),
+    reference: ({ x }) => tabulate([1, 3], (_, j) => total(5, (i) => x(i, j) ** 2)),
+  }),
+  opCase({
+    op: softmaxOp,
+    title: "over the last axis",
+    inputs: { x: randomTensor([5, 7], "x", -3, 3) },
+    shapes: { x: ["T", 7] },
+    sizes: { T: 5 },
+    build: ({ x }) => softmax(x),
+    reference: ({ x }) => tabulate([5, 7], (i, j) => Math.exp(x(i, j)) / total(7, (k) => Math.exp(x(i, k)))),
+  }),
+  opCase({
+    op: softmaxOp,
+    title: "over the first axis, with large values",
+    inputs: { x: f32([200, -150, 201, 3, 199, 2], [3, 2]) },
+    fixed: ["x"],
+    build: ({ x }) => softmax(x, 0),
+    reference: ({ x }) => tabulate([3, 2], (i, j) => 1 / total(3, (k) => Math.exp(x(k, j) - x(i, j)))),
+  }),
+  opCase({
+    op: softmaxOp,
+    title: "over the middle axis",
+    inputs: { x: randomTensor([2, 5, 3], "x", -3, 3) },
+    build: ({ x }) => softmax(x, 1),
+    reference: ({ x }) => tabulate([2, 5, 3], (h, i, j) => Math.exp(x(h, i, j)) / total(5, (k) => Math.exp(x(h, k, j)))),
+  }),
+  opCase({
+    op: reshapeOp,
+    title: "[T, 6] to [T, 2, 3]",
+    inputs: { x: randomTensor([5, 6], "x") },
+    shapes: { x: ["T", 6] },
+    sizes: { T: 5 },
+    build: ({ x }) => reshape(x, ["T", 2, 3]),
+    reference: ({ x }) => tabulate([5, 2, 3], (i, j, k) => x(i, 3 * j + k)),
+  }),
+  opCase({
+    op: reshapeOp,
+    title: "[B, S, 3] to [S*B, 3] to [S, B, 3]",
+    inputs: { x: randomTensor([2, 5, 3], "x") },
+    shapes: { x: ["B", "S", 3] },
+    sizes: { B: 2, S: 5 },
+    build: ({ x }) => reshape(reshape(mul(x, x), ["S*B", 3]), ["S", "B", 3]),
+    reference: ({ x }) => tabulate([5, 2, 3], (i, j, k) => x(Math.floor((2 * i + j) / 5), (2 * i + j) % 5, k) ** 2),
+  }),
+  opCase({
+    op: expandOp,
+    title: "[3, 1] to [2, 3, 4]",
+    inputs: { x: randomTensor([3, 1], "x") },
+    build: ({ x }) => expand(x, [2, 3, 4]),
+    reference: ({ x }) => tabulate([2, 3, 4], (_, i) => x(i, 0)),
+  }),
+  opCase({
+    op: expandOp,
+    title: "[1, 3] to [T, 3]",
+    inputs: { x: randomTensor([1, 3], "x"), like: randomTensor([5, 3], "like") },
+    shapes: { like: ["T", 3] },
+    sizes: { T: 5 },
+    build: ({ x, like }) => mul(expand(x, ["T", 3]), like),
+    reference: ({ x, like }) => tabulate([5, 3], (i, j) => x(0, j) * like(i, j)),
+  }),
+  opCase({
+    op: transposeOp,
+    title: "[2, T, 3] to [3, 2, T]",
+    inputs: { x: randomTensor([2, 5, 3], "x") },
+    shapes: { x: [2, "T", 3] },
+    sizes: { T: 5 },
+    build: ({ x }) => transpose(x, [2, 0, 1]),
+    reference: ({ x }) => tabulate([3, 2, 5], (i, j, k) => x(j, k, i)),
+  }),
+  opCase({
+    op: gatherOp,
+    title: "rows of a matrix, one of them twice",
+    inputs: { table: randomTensor([6, 3], "table"), indices: i32([2, 0, 2, 5]) },
+    shapes: { indices: ["N"] },
+    sizes: { N: 4 },
+    build: ({ table, indices }) => gather(table, indices),
+    reference: ({ table, indices }) => tabulate([4, 3], (i, j) => table(indices(i), j)),
+  }),
+  opCase({
+    op: gatherOp,
+    title: "from a table of T rows",
+    inputs: { table: randomTensor([6, 3, 2], "table"), indices: i32([2, 0, 2, 5, 2]) },
+    shapes: { table: ["T", 3, 2], indices: ["L"] },
+    sizes: { T: 6, L: 5 },
+    build: ({ table, indices }) => gather(mul(table, table), indices),
+    reference: ({ table, indices }) => tabulate([5, 3, 2], (i, j, k) => table(indices(i), j, k) ** 2),
+  }),
+  opCase({
+    op: scatterAddOp,
+    title: "with indices that come twice or never",
+    inputs: { values: randomTensor([5, 3], "values"), indices: i32([3, 0, 3, 3, 1]) },
+    shapes: { values: ["N", 3], indices: ["N"] },
+    sizes: { N: 5 },
+    build: ({ values, indices }) => apply1(scatterAddOp, [values, indices], { rows: 4 }),
+    reference: ({ values, indices }) => tabulate([4, 3], (row, j) => total(5, (i) => (indices(i) === row ? values(i, j) : 0))),
+  }),
+  opCase({
+    op: concatOp,
+    title: "three matrices along axis 1",
+    inputs: { a: randomTensor([5, 2], "a"), b: randomTensor([5, 1], "b"), c: randomTensor([5, 3], "c") },
+    shapes: { a: ["T", 2], b: ["T", 1], c: ["T", 3] },
+    sizes: { T: 5 },
+    build: ({ a, b, c }) => concat([a, b, c], -1),
+    reference: ({ a, b, c }) => tabulate([5, 6], (i, j) => (j < 2 ? a(i, j) : j < 3 ? b(i, 0) : c(i, j - 3))),
+  }),
+  opCase({
+    op: concatOp,
+    title: "[2, 3] and [T, 3] along axis 0",
+    inputs: { a: randomTensor([2, 3], "a"), b: randomTensor([5, 3], "b") },
+    shapes: { b: ["T", 3] },
+    sizes: { T: 5 },
+    build: ({ a, b }) => concat([a, mul(b, b)], 0),
+    reference: ({ a, b }) => tabulate([7, 3], (i, j) => (i < 2 ? a(i, j) : b(i - 2, j) ** 2)),
+  }),
+  opCase({
+    op: sliceOp,
+    title: "[1, 4) of axis 1",
+    inputs: { x: randomTensor([5, 6], "x") },
+    shapes: { x: ["T", 6] },
+    sizes: { T: 5 },
+    build: ({ x }) => slice(mul(x, x), -1, 1, 4),
+    reference: ({ x }) => tabulate([5, 3], (i, j) => x(i, j + 1) ** 2),
+  }),
+  ...(
+    [
+      [0, "T-2"],
+      [2, "T"],
+      [1, "T-1"],
+    ] as const
+  ).map(([start, end]) =>
+    opCase({
+      op: sliceOp,
+      title: `[${start}, ${end}) of an axis of size T`,
+      inputs: { x: randomTensor([5, 3], "x") },
+      shapes: { x: ["T", 3] },
+      sizes: { T: 5 },
+      build: ({ x }) => slice(mul(x, x), 0, start, end),
+      reference: ({ x }) => tabulate([3, 3], (i, j) => x(i + start, j) ** 2),
+    }),
+  ),
+  ...turns.flatMap(productCases),
+  ...addendCases,
+  opCase({
+    op: gemmOp,
+    title: "as a linear layer",
+    inputs: { x: randomTensor([5, 3], "x"), weight: randomTensor([4, 3], "weight"), bias: randomTensor([4], "bias") },
+    shapes: { x: ["T", 3] },
+    sizes: { T: 5 },
+    build: ({ x, weight, bias }) => linear(x, weight, bias),
+    reference: ({ x, weight, bias }) => tabulate([5, 4], (i, j) => total(3, (k) => x(i, k) * weight(j, k)) + bias(j)),
+  }),
+  opCase({
+    op: layerNormOp,
+    title: "normalises the last axis",
+    inputs: rows,
+    shapes: { x: ["T", 7] },
+    sizes: { T: 5 },
+    build: ({ x, weight, bias }) => layerNorm(x, weight, bias, 1e-3),
+    reference: ({ x, weight, bias }) => tabulate([5, 7], (i, j) => (x(i, j) - mean(x, i)) * inverseDeviation(x, i) * weight(j) + bias(j)),
+  }),
+  opCase({
+    op: layerNormOp,
+    title: "gives the mean as output 1",
+    inputs: rows,
+    fixed: ["x", "weight", "bias"],
+    build: ({ x, weight, bias }) => apply(layerNormOp, [x, weight, bias], { eps: 1e-3 })[1]!,
+    reference: ({ x }) => tabulate([5, 1], (i) => mean(x, i)),
+  }),
+  opCase({
+    op: layerNormOp,
+    title: "gives the inverse deviation as output 2",
+    inputs: rows,
+    fixed: ["x", "weight", "bias"],
+    build: ({ x, weight, bias }) => apply(layerNormOp, [x, weight, bias], { eps: 1e-3 })[2]!,
+    reference: ({ x }) => tabulate([5, 1], (i) => inverseDeviation(x, i)),
+  }),
+  opCase({
+    op: padRowsOp,
+    title: "in a place where padding gets no gradient",
+    inputs: { x: randomTensor([5, 2], "x"), ...packing },
+    shapes: { x: ["T", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
+    sizes: { T: 5, P: 6 },
+    fixed: ["rowMask"],
+    build: ({ x, padIndex, tokenIndex, rowMask }) => mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask),
+    reference: ({ x, padIndex, rowMask }) => tabulate([6, 2], (i, j) => x(padIndex(i), j) * rowMask(i, 0)),
+  }),
+  opCase({
+    op: unpadRowsOp,
+    title: "drops padding",
+    inputs: { y: randomTensor([6, 2], "y"), ...packing },
+    shapes: { y: ["P", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
+    sizes: { T: 5, P: 6 },
+    fixed: ["rowMask"],
+    build: ({ y, tokenIndex, padIndex, rowMask }) => apply1(unpadRowsOp, [y, tokenIndex, padIndex, rowMask], null),
+    reference: ({ y, tokenIndex }) => tabulate([5, 2], (i, j) => y(tokenIndex(i), j)),
+  }),
+  opCase({
+    op: lengthMaskOp,
+    title: "hides the slots past each text's end",
+    inputs: { slots: i32([0, 1, 2, 3]), lengths: i32([3, 1, 4]) },
+    shapes: { slots: ["S"], lengths: ["B"] },
+    build: ({ slots, lengths }) => apply1(lengthMaskOp, [slots, lengths], null),
+    reference: ({ lengths }) => tabulate([3, 1, 1, 4], (b, _, __, s) => (s < lengths(b) ? 0 : -(2 - 2 ** -23) * 2 ** 127)),
+  }),
+  opCase({
+    op: crossEntropyOp,
+    title: "of each row",
+    inputs: { logits: randomTensor([3, 5], "logits", -3, 3), classes: i32([4, 0, 2]) },
+    shapes: { logits: ["L", 5], classes: ["L"] },
+    sizes: { L: 3 },
+    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
+    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(5, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
+  }),
+  opCase({
+    op: crossEntropyOp,
+    title: "of logits as large as ±50",
+    inputs: { logits: f32([50, -50, 49.5, -50, 50, 0, 50, 50, -50], [3, 3]), classes: i32([0, 0, 2]) },
+    fixed: ["logits"],
+    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
+    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(3, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
+  }),
+  opCase({
+    op: oneHotOp,
+    title: "of each row's class",
+    inputs: { classes: i32([3, 0, 1, 3, 2]) },
+    shapes: { classes: ["L"] },
+    build: ({ classes }) => apply1(oneHotOp, [classes], { classes: 4 }),
+    reference: ({ classes }) => tabulate([5, 4], (i, j) => (classes(i) === j ? 1 : 0)),
+  }),
+];
+
+const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
+const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
+const plain = { transA: false, transB: false, alpha: 1 };
+
+/** What each op's shape rule refuses; at least one per op. */
+export const refusals: readonly Refusal[] = [
+  ...[elementwise.addOp, elementwise.subOp, elementwise.mulOp, elementwise.divOp].flatMap((op) => [
+    refusal(
+      op,
+      [float("T", 3), float(4)],
+      null,
+      "got float32[T,3], float32[4]; expected shapes that are equal or 1 in every place, counted from the right",
+    ),
+    refusal(
+      op,
+      [float("T"), float("S")],
+      null,
+      "got float32[T], float32[S]; expected shapes that are equal or 1 in every place, counted from the right",
+    ),
+    refusal(op, [float(3)], null, "got float32[3]; expected 2 inputs of float32"),
+    refusal(op, [float(3), int(3)], null, "got float32[3], int32[3]; expected 2 inputs of float32"),
+  ]),
+  ...[
+    elementwise.negOp,
+    elementwise.expOp,
+    elementwise.logOp,
+    elementwise.sqrtOp,
+    elementwise.tanhOp,
+    elementwise.sigmoidOp,
+    elementwise.reluOp,
+    elementwise.signOp,
+    elementwise.erfOp,
+    geluOp,
+  ].flatMap((op) => [
+    refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
+    refusal(op, [], null, "got nothing; expected 1 input of float32"),
+  ]),
+  refusal(geluGradOp, [float(2, 3), float(3, 2)], null, "got float32[2,3], float32[3,2]; expected two equal shapes"),
+  refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
+  refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
+  refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
+  refusal(reshapeOp, [float("T", 6)], { shape: ["T", 2, 4] }, "got float32[T,6]; expected as many elements as [T,2,4] has"),
+  refusal(reshapeOp, [float("B*S", 6)], { shape: ["B", "T", 6] }, "got float32[B*S,6]; expected as many elements as [B,T,6] has"),
+  refusal(expandOp, [float(2, 3)], { shape: [4, 3] }, "got float32[2,3]; expected a shape that broadcasts to [4,3]"),
+  refusal(expandOp, [float(1, 3)], { shape: [3] }, "got float32[1,3]; expected a shape that broadcasts to [3]"),
+  refusal(transposeOp, [float(2, 3)], { order: [0, 2, 1] }, "got float32[2,3]; expected as many axes as the order [0,2,1] names"),
+  refusal(transposeOp, [float(2, 3)], { order: [1, 1] }, "got float32[2,3]; expected as many axes as the order [1,1] names"),
+  refusal(gatherOp, [float(2, 3), float(4)], null, "got float32[2,3], float32[4]; expected a table [R, ...] and int32 indices [N]"),
+  refusal(gatherOp, [float(2, 3), int(4, 1)], null, "got float32[2,3], int32[4,1]; expected a table [R, ...] and int32 indices [N]"),
+  refusal(
+    scatterAddOp,
+    [float("N", 3), int("T")],
+    { rows: 4 },
+    "got float32[N,3], int32[T]; expected float32 rows [N, ...] and int32 indices [N]",
+  ),
+  refusal(
+    concatOp,
+    [float(2, 3), float(2, 4)],
+    { axis: 0 },
+    "got float32[2,3], float32[2,4]; expected shapes that are equal but for axis 0",
+  ),
+  refusal(concatOp, [float(2, 3), int(2, 3)], { axis: 0 }, "got float32[2,3], int32[2,3]; expected shapes that are equal but for axis 0"),
+  refusal(sliceOp, [float(2, 3)], { axis: 1, start: 1, end: 4 }, "got float32[2,3]; expected an axis 1 that holds [1, 4)"),
+  refusal(sliceOp, [float(2, 3)], { axis: 1, start: 2, end: 1 }, "got float32[2,3]; expected an axis 1 that holds [2, 1)"),
+  refusal(sliceOp, [float("T", 3)], { axis: 0, start: 0, end: "T+1" }, "got float32[T,3]; expected an axis 0 that holds [0, T+1)"),
+  refusal(sliceOp, [float(2, 3)], { axis: 1, start: -1, end: 2 }, "got float32[2,3]; expected an axis 1 that holds [-1, 2)"),
+  refusal(gemmOp, [float("T", 3), float(4, 3)], plain, "got float32[T,3], float32[4,3]; expected inner sizes that agree: 3 is not 4"),
+  refusal(
+    gemmOp,
+    [float(3, "T"), float(4, 5)],
+    { ...plain, transA: true, transB: true },
+    "got float32[3,T], float32[4,5]; expected inner sizes that agree, A transposed, B transposed: 3 is not 5",
+  ),
+  refusal(gemmOp, [float(2, "T", 3), float(3, 4)], plain, "got float32[2,T,3], float32[3,4]; expected two matrices"),
+  refusal(
+    gemmOp,
+    [float("T", 3), float(3, 4), float("T", 1)],
+    plain,
+    "got float32[T,3], float32[3,4], float32[T,1]; expected an addend of shape [T,4] or [4]",
+  ),
+  refusal(
+    matmulOp,
+    [float("B", 2, 3), float("S", 3, 4)],
+    plain,
+    "got float32[B,2,3], float32[S,3,4]; expected equal sizes before the last two axes",
+  ),
+  refusal(
+    matmulOp,
+    [float("B", 2, 3), float("B", 4, 3)],
+    plain,
+    "got float32[B,2,3], float32[B,4,3]; expected inner sizes that agree: 3 is not 4",
+  ),
+  refusal(
+    layerNormOp,
+    [float("T", 7), float(7), float(6)],
+    { eps: 0 },
+    "got float32[T,7], float32[7], float32[6]; expected x [.., D], weight [D] and bias [D]",
+  ),
+  refusal(
+    padRowsOp,
+    [float("T", 2), int("B*S"), int("L")],
+    null,
+    "got float32[T,2], int32[B*S], int32[L]; expected x [T, D], padIndex [P] and tokenIndex [T]",
+  ),
+  refusal(
+    unpadRowsOp,
+    [float("B*S", 2), int("T"), int("B*S"), float("T", 1)],
+    null,
+    "got float32[B*S,2], int32[T], int32[B*S], float32[T,1]; expected y [P, D], tokenIndex [T], padIndex [P] and rowMask [P, 1]",
+  ),
+  refusal(lengthMaskOp, [int("S"), float("B")], null, "got int32[S], float32[B]; expected int32 slots [S] and lengths [B]"),
+  refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
+  refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
+  refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
+];

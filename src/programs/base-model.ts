@@ -1,0 +1,95 @@
+import type { Feeds, Tensor } from "../core/tensor.js";
+import { loadTokenizer, type Tokenizer } from "../data/tokenizer.js";
+import { ModelError, WeightError } from "../errors.js";
+import type { Files } from "../io/files.js";
+import { readJson } from "../io/json.js";
+import type { TensorSource } from "../io/tensor-source.js";
+import { openWeights } from "../io/weights.js";
+import { checkpointNames, type ModelFamily } from "../models/family.js";
+import { familyOf } from "../models/index.js";
+import type { Runtime } from "../runtime/session.js";
+
+/** A base model, ready for any number of adapters. Holds no adapter itself. */
+export interface BaseModel {
+  /** What goes to `base_model_name_or_path`: a hub id, or a path as given. */
+  readonly id: string;
+  readonly revision: string | null;
+  readonly files: Files;
+  readonly family: ModelFamily;
+  /** config.json as it stands, and as the family reads it. */
+  readonly json: unknown;
+  readonly config: unknown;
+  readonly tokenizer: Tokenizer;
+  readonly runtime: Runtime;
+  /** The shape of a weight in the checkpoint, by its path in the model; undefined where the checkpoint lacks it. */
+  shape(path: string): readonly number[] | undefined;
+  /** A weight by its path in the model. Throws WeightError when it is missing or its shape is not the expected one. */
+  read(path: string, shape: readonly number[]): Promise<Tensor<"float32">>;
+  /** Sees to it that the runtime holds these frozen weights; each is read once. Throws WeightError that lists all that do not fit. */
+  keep(weights: ReadonlyMap<string, readonly number[]>): Promise<void>;
+}
+
+/** What a model is made from besides its files. */
+export interface BaseModelOptions {
+  readonly id: string;
+  readonly revision?: string | null;
+  readonly runtime: Runtime;
+}
+
+/** Reads config.json, the tokenizer and the weights' headers. Throws FileError, ConfigError, ModelError or WeightError. */
+export async function openBaseModel(files: Files, { id, revision = null, runtime }: BaseModelOptions): Promise<BaseModel> {
+  const json = await readJson(files, "config.json");
+  const family = familyOf(json);
+  const config = family.parse(json);
+  const tokenizer = await loadTokenizer(files);
+  const source = await openWeights(files);
+  const kept = new Set<string>();
+  const nameOf = (path: string): string | undefined => checkpointNames(family, path).find((name) => source.tensors.has(name));
+  const { vocabSize } = family.limits(config);
+  if (tokenizer.vocabSize > vocabSize) {
+    throw new ModelError(`the tokenizer has ${tokenizer.vocabSize} tokens, the model's embeddings have ${vocabSize}`, {
+      hint: "are tokenizer.json and config.json of the same model?",
+    });
+  }
+  return {
+    id,
+    revision,
+    files,
+    family,
+    json,
+    config,
+    tokenizer,
+    runtime,
+    shape: (path) => source.tensors.get(nameOf(path) ?? "")?.shape,
+    async read(path, shape) {
+      checkShapes(source, new Map([[path, shape]]), nameOf);
+      return source.readFloat32(nameOf(path)!);
+    },
+    async keep(weights) {
+      const wanted = new Map([...weights].filter(([path]) => !kept.has(path)));
+      if (wanted.size === 0) return;
+      checkShapes(source, wanted, nameOf);
+      const tensors: Record<string, Feeds[string]> = {};
+      for (const path of wanted.keys()) tensors[`weight:${path}`] = await source.readFloat32(nameOf(path)!);
+      await runtime.keep(tensors);
+      for (const path of wanted.keys()) kept.add(path);
+    },
+  };
+}
+
+function checkShapes(source: TensorSource, weights: ReadonlyMap<string, readonly number[]>, nameOf: (path: string) => string | undefined): void {
+  const faults: string[] = [];
+  for (const [path, shape] of weights) {
+    const name = nameOf(path);
+    if (name === undefined) faults.push(`${path}: missing, expected [${shape}]`);
+    else {
+      const found = source.tensors.get(name)!.shape;
+      if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) faults.push(`${name}: [${found}], expected [${shape}]`);
+    }
+  }
+  if (faults.length > 0) {
+    throw new WeightError(`the checkpoint does not fit config.json; ${faults.length} weight${faults.length === 1 ? "" : "s"} differ:\n  ${faults.join("\n  ")}`, {
+      hint: "are config.json and the weight files of the same model?",
+    });
+  }
+}

@@ -1,0 +1,88 @@
+import { dimValue } from "../core/dims.js";
+import { type ParamLeaf, topological, type Value } from "../core/graph.js";
+import { fillDropoutMask, keyOf } from "../core/random.js";
+import { f32, type Feeds, sizeOf, type Tensor } from "../core/tensor.js";
+import { emit } from "../onnx/emit.js";
+import { validate } from "../ops/graph-check.js";
+import type { Session } from "../runtime/session.js";
+import type { BaseModel } from "./base-model.js";
+
+/** An adapter's tensors by path. */
+export type Params = ReadonlyMap<string, Tensor<"float32">>;
+
+/** What one run is fed besides the frozen weights. */
+export interface ProgramInputs {
+  /** The batch's inputs by name. */
+  readonly batch: Feeds;
+  readonly params: Params;
+  /** Where the noise of this run comes from: the seed and what tells this run from others. Needed by programs with dropout. */
+  readonly noise?: readonly [seed: number, ...run: number[]];
+}
+
+/** A graph loaded into a runtime, with its feeds named. */
+export interface Program {
+  run(inputs: ProgramInputs): Promise<Feeds>;
+  dispose(): Promise<void>;
+}
+
+/** Validates, emits and loads a graph; the frozen weights it needs are handed to the runtime or baked in, as the runtime has it. */
+export async function loadProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>): Promise<Program> {
+  validate(outputs);
+  const weights = new Map<string, readonly number[]>();
+  for (const [path, value] of leavesOf(outputs, "weight")) weights.set(path, value.shape.map(Number));
+  const { bytes, feeds } = await emitFor(model, outputs, weights);
+  const session = await model.runtime.createSession(bytes);
+  return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
+}
+
+async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>>, weights: ReadonlyMap<string, readonly number[]>): Promise<ReturnType<typeof emit>> {
+  if (model.runtime.weights === "inputs") {
+    await model.keep(weights);
+    return emit(outputs);
+  }
+  const baked = new Map<string, Tensor>();
+  for (const [path, shape] of weights) baked.set(path, await model.read(path, shape));
+  return emit(outputs, (path) => baked.get(path));
+}
+
+async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch, params, noise }: ProgramInputs): Promise<Feeds> {
+  const sizes: Record<string, number> = {};
+  const all: Record<string, Tensor> = {};
+  for (const [name, value] of feeds) {
+    const { source } = value;
+    const tensor = source.kind === "input" ? batch[source.name] : source.kind === "param" ? params.get(source.path) : undefined;
+    if (tensor === undefined) continue;
+    all[name] = tensor;
+    for (const [axis, size] of value.shape.entries()) if (typeof size === "string" && /^\w+$/.test(size)) sizes[size] = tensor.shape[axis]!;
+  }
+  for (const [name, value] of feeds) {
+    const { source } = value;
+    if (source.kind !== "mask" || noise === undefined) continue;
+    const shape = value.shape.map((dim) => dimValue(dim, sizes));
+    const mask = new Float32Array(sizeOf(shape));
+    fillDropoutMask(mask, keyOf(noise[0], "dropout", ...noise.slice(1), source.name), source.rate);
+    all[name] = f32(mask, shape);
+  }
+  return session.run(all);
+}
+
+/** The distinct leaves of a kind that a graph depends on, by path. */
+function leavesOf(outputs: Readonly<Record<string, Value>>, kind: "weight" | "param"): ReadonlyMap<string, Value> {
+  const found = new Map<string, Value>();
+  for (const value of topological(Object.values(outputs))) if (value.source.kind === kind) found.set(value.source.path, value);
+  return found;
+}
+
+/** Numbers in the trained parameters of a graph, and in all of its weights and parameters together. */
+export function countParameters(outputs: Readonly<Record<string, Value>>): { readonly trained_parameters: number; readonly total_parameters: number } {
+  const size = (value: Value): number => sizeOf(value.shape.map(Number));
+  const params = paramsOf(outputs);
+  const trained = params.reduce((total, { value, leaf }) => total + (leaf.trained ? size(value) : 0), 0);
+  const all = [...leavesOf(outputs, "weight").values(), ...params.map(({ value }) => value)];
+  return { trained_parameters: trained, total_parameters: all.reduce((total, value) => total + size(value), 0) };
+}
+
+/** The adapter's parameters that a graph depends on, in the order in which the model was built. */
+export function paramsOf(outputs: Readonly<Record<string, Value>>): readonly { readonly value: Value; readonly leaf: ParamLeaf }[] {
+  return [...leavesOf(outputs, "param").values()].map((value) => ({ value, leaf: value.source as ParamLeaf }));
+}

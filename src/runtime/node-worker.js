@@ -1,0 +1,87 @@
+// @ts-check
+// Runs ONNX Runtime's sessions on a thread of their own: a run blocks its thread's event loop for its whole length.
+// Plain JavaScript, so that the same file serves the TypeScript sources under test and the build.
+import { parentPort } from "node:worker_threads";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+
+/**
+ * @typedef {{ dtype: import("../core/tensor.js").DType, shape: readonly number[], data: any }} PlainTensor
+ * @typedef {{ id: number, kind: "keep", tensors: Record<string, PlainTensor> }
+ *   | { id: number, kind: "create", session: number, model: Uint8Array, threads: number }
+ *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[] }
+ *   | { id: number, kind: "dispose", session: number }
+ *   | { id: number, kind: "close" }} Request
+ */
+
+const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
+/** @type {Map<string, Tensor>} */
+const kept = new Map();
+/** @type {Map<number, InferenceSession>} */
+const sessions = new Map();
+let closed = false;
+
+/** @param {PlainTensor} tensor */
+const toOrt = ({ dtype, shape, data }) => new Tensor(dtype, data, shape);
+
+/** @param {Request} request */
+async function handle(request) {
+  if (request.kind === "close") process.exit();
+  if (closed) throw new Error("the runtime is closed");
+  if (request.kind === "keep") {
+    for (const [name, tensor] of Object.entries(request.tensors)) kept.set(name, toOrt(tensor));
+    return {};
+  }
+  if (request.kind === "create") {
+    const session = await InferenceSession.create(request.model, {
+      executionProviders: ["cpu"],
+      intraOpNumThreads: request.threads,
+      interOpNumThreads: 1,
+      executionMode: "sequential",
+      enableMemPattern: false,
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+    });
+    sessions.set(request.session, session);
+    return {};
+  }
+  const session = sessions.get(request.session);
+  if (session === undefined) throw new Error("the session was disposed of");
+  if (request.kind === "dispose") {
+    sessions.delete(request.session);
+    await session.release();
+    return {};
+  }
+  /** @type {Record<string, Tensor>} */
+  const feeds = {};
+  for (const name of session.inputNames) {
+    const fed = request.feeds[name];
+    const tensor = fed === undefined ? kept.get(name) : toOrt(fed);
+    if (tensor === undefined) throw new Error(`input "${name}" is not fed`);
+    feeds[name] = tensor;
+  }
+  const results = request.fetch === undefined ? await session.run(feeds) : await session.run(feeds, request.fetch);
+  /** @type {Record<string, PlainTensor>} */
+  const outputs = {};
+  for (const [name, { type, dims, data }] of Object.entries(results)) {
+    outputs[name] = { dtype: /** @type {import("../core/tensor.js").DType} */ (type), shape: dims, data };
+  }
+  return outputs;
+}
+
+/** @param {Request} request */
+async function answer(request) {
+  try {
+    const outputs = await handle(request);
+    const buffers = new Set(Object.values(outputs).map(({ data }) => data.buffer));
+    port.postMessage({ id: request.id, outputs }, [...buffers]);
+  } catch (error) {
+    port.postMessage({ id: request.id, error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+// One request after the other: ORT starts a run some ticks after it is asked to, and a dispose must not come in between.
+let last = Promise.resolve();
+port.on("message", (/** @type {Request} */ request) => {
+  if (request.kind === "close") closed = true;
+  last = last.then(() => answer(request));
+});

@@ -1,0 +1,27 @@
+import type { Feeds } from "../core/tensor.js";
+
+/** A loaded program. */
+export interface Session {
+  /** Runs the program and returns the outputs named in `fetch` (all of them by default). Throws SessionError, with ORT's message. */
+  run(feeds: Feeds, fetch?: readonly string[]): Promise<Feeds>;
+  /** Frees the session; further runs throw. */
+  dispose(): Promise<void>;
+}
+
+/** What runs ONNX programs. Sessions and kept tensors live until they are disposed of or the runtime is closed. */
+export interface Runtime {
+  /** Threads that one run may use. */
+  readonly threads: number;
+  /** Whether frozen weights are best fed on each run (Node) or baked into the program (browser). */
+  readonly weights: "inputs" | "initializers";
+  /**
+   * Hands tensors over to the runtime, which feeds them to every session that has an input of that name. Their buffers may move: do not use
+   * them afterwards.
+   */
+  keep(tensors: Feeds): Promise<void>;
+  /** Loads a program. Throws SessionError when ORT refuses it. */
+  createSession(model: Uint8Array): Promise<Session>;
+  /** Ends the runtime with everything in it. */
+  close(): Promise<void>;
+}
+

@@ -1,0 +1,65 @@
+import * as ort from "onnxruntime-web/wasm";
+import type { DType, Feeds, Tensor } from "../core/tensor.js";
+import { SessionError } from "../errors.js";
+import type { Runtime, Session } from "./session.js";
+
+/** What webRuntime may be told. */
+export interface WebRuntimeOptions {
+  /** Threads that one run may use; more than 1 needs a cross-origin isolated page. */
+  readonly threads?: number;
+  /** Where ONNX Runtime's .wasm and .mjs files are served: a folder's URL that ends with a slash. */
+  readonly wasmPaths?: string;
+}
+
+/** ONNX Runtime's WebAssembly sessions. A run blocks its thread: use it from a worker when a page must stay alive meanwhile. */
+export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): Runtime {
+  ort.env.wasm.numThreads = threads;
+  if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
+  const kept = new Map<string, ort.Tensor>();
+  const sessions = new Set<ort.InferenceSession>();
+
+  return {
+    threads,
+    weights: "initializers",
+    async keep(tensors) {
+      for (const [name, tensor] of Object.entries(tensors)) kept.set(name, toOrt(tensor));
+    },
+    async createSession(model): Promise<Session> {
+      const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }).catch(failure);
+      sessions.add(session);
+      return {
+        async run(feeds, fetch) {
+          const all: Record<string, ort.Tensor> = {};
+          for (const name of session.inputNames) {
+            const fed = feeds[name];
+            const tensor = fed === undefined ? kept.get(name) : toOrt(fed);
+            if (tensor === undefined) throw new SessionError(`input "${name}" is not fed`);
+            all[name] = tensor;
+          }
+          const results = await (fetch === undefined ? session.run(all) : session.run(all, fetch)).catch(failure);
+          return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(tensor)])) satisfies Feeds;
+        },
+        async dispose() {
+          if (sessions.delete(session)) await session.release();
+        },
+      };
+    },
+    async close() {
+      await Promise.all([...sessions].map((session) => session.release()));
+      sessions.clear();
+      kept.clear();
+    },
+  };
+}
+
+function failure(cause: unknown): never {
+  throw new SessionError(`ONNX Runtime: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+}
+
+function toOrt({ dtype, shape, data }: Tensor): ort.Tensor {
+  return new ort.Tensor(dtype, data, shape);
+}
+
+function fromOrt({ type, dims, data }: ort.Tensor): Tensor {
+  return { dtype: type as DType, shape: dims, data: data as Tensor["data"] };
+}

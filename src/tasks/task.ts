@@ -1,0 +1,57 @@
+import type { BatchInputs } from "../core/batch.js";
+import type { Value } from "../core/graph.js";
+import type { Feeds } from "../core/tensor.js";
+import type { EncodedText, PackedBatch } from "../data/collate.js";
+import type { RowTable } from "../data/rows.js";
+import type { Tokenizer } from "../data/tokenizer.js";
+
+/** What a model is to give: one of some classes, or a number. */
+export type Target = { readonly kind: "classes"; readonly labels: readonly string[] } | { readonly kind: "number" };
+
+/** A row as the task trains on it or predicts from it. */
+export interface Example extends EncodedText {
+  /** The class's id or the number; undefined where the row has no label. */
+  readonly label: number | undefined;
+  /** Whether the text was cut to the longest length. */
+  readonly truncated: boolean;
+}
+
+/** How well predictions agree with the rows' labels; null where a metric is not defined. */
+export type Metrics = Readonly<Record<string, number | null>>;
+
+/** What comes out for one row. */
+export type Prediction = Readonly<Record<string, unknown>>;
+
+/** Outputs of the head for some examples, row-major [examples, outputs]. */
+export interface Outputs {
+  readonly logits: Float32Array;
+  readonly width: number;
+}
+
+/** A task: rows to examples, the loss, and what the outputs mean. */
+export interface Task {
+  /** The Hub's name of the task. */
+  readonly name: string;
+  /** PEFT's `task_type`. */
+  readonly peftTaskType: string;
+  /** Columns that a row must have, and those it may have, for messages. */
+  readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[] };
+  /** What training rows teach the model to give. Throws DataError with file and line. */
+  target(rows: RowTable): Target;
+  /** The target that a model with this config.json and this number of outputs has. */
+  targetOf(config: unknown, outputs: number): Target;
+  /** One row. Throws DataError with file and line for a missing or unfit column, or a label that the target does not know. */
+  encode(rows: RowTable, index: number, target: Target, tokenizer: Tokenizer, maxLength: number): Example;
+  /** Outputs of the head per loss row. */
+  outputs(target: Target): number;
+  /** The loss's own inputs for a packed batch. */
+  feeds(batch: PackedBatch, examples: readonly Example[], target: Target): Feeds;
+  /** The sum of the rows' losses, a scalar in nats (squared units for numbers). logits [L, outputs]. */
+  loss(logits: Value, batch: BatchInputs, target: Target): Value;
+  /** The mean loss of labelled examples and their metrics. */
+  evaluate(outputs: Outputs, examples: readonly Example[], target: Target): { readonly loss: number; readonly metrics: Metrics };
+  /** The metric by which runs are compared, higher is better. */
+  headline(target: Target): string;
+  /** What the outputs say of each example. */
+  predict(outputs: Outputs, target: Target): readonly Prediction[];
+}

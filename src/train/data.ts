@@ -1,0 +1,104 @@
+import { type Feeds, f32 } from "../core/tensor.js";
+import { packTexts } from "../data/collate.js";
+import type { RowTable } from "../data/rows.js";
+import { epochBatches } from "../data/sampler.js";
+import { holdOut } from "../data/split.js";
+import type { TaskHead } from "../programs/adapted-model.js";
+import type { BaseModel } from "../programs/base-model.js";
+import { longestText } from "../programs/limits.js";
+import type { Example } from "../tasks/task.js";
+import type { TrainingOptions } from "./options.js";
+
+/** Share of the training rows held out where no evaluation rows are given. */
+const heldOutShare = 0.1;
+/** With fewer rows than this nothing is held out. */
+const leastRowsToHoldOut = 20;
+
+/** Rows made ready for training. */
+export interface TrainingData {
+  readonly examples: readonly Example[];
+  readonly evalExamples: readonly Example[];
+  readonly evalSource: "given" | "held-out" | "none";
+  /** Training rows whose text was cut. */
+  readonly truncated: number;
+  /** A hash of all tokens and labels, to tell whether a resumed run has the same rows. */
+  readonly fingerprint: string;
+}
+
+/** A batch of an optimiser step. */
+export interface MicroBatch {
+  readonly feeds: Feeds;
+  readonly texts: number;
+  readonly tokens: number;
+}
+
+/** Which batches make up which optimiser step: a pure function of the data, the options and the seed. */
+export interface StepPlan {
+  readonly perEpoch: number;
+  readonly total: number;
+  /** The batches of a step (from 0), collated. Their loss scales add up to the mean over all of the step's rows. */
+  prepare(step: number): readonly MicroBatch[];
+}
+
+/** Encodes all rows, and holds some out where there are none to evaluate on. Throws DataError with file and line. */
+export function prepareData(model: BaseModel, { task, target }: TaskHead, rows: RowTable, evalRows: RowTable | undefined, options: TrainingOptions): TrainingData {
+  const longest = longestText(model, options.max_length);
+  const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
+  const all = encode(rows);
+  const parts = evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: encode(evalRows) };
+  return {
+    ...parts,
+    evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",
+    truncated: all.filter(({ truncated }) => truncated).length,
+    fingerprint: fingerprint([...parts.examples, ...parts.evalExamples]),
+  };
+}
+
+function splitOff(all: readonly Example[], classes: boolean, seed: number): { readonly examples: readonly Example[]; readonly evalExamples: readonly Example[] } {
+  if (all.length < leastRowsToHoldOut) return { examples: all, evalExamples: [] };
+  const { train, held } = holdOut(all.length, heldOutShare, seed, classes ? all.map(({ label }) => label!) : undefined);
+  return { examples: Array.from(train, (i) => all[i]!), evalExamples: Array.from(held, (i) => all[i]!) };
+}
+
+/** Lays out the optimiser steps of a training. */
+export function planSteps({ task, target }: TaskHead, examples: readonly Example[], options: TrainingOptions): StepPlan {
+  const { batch_size: batchSize, gradient_accumulation_steps: accumulation, seed, group_by_length: groupByLength } = options;
+  const lengths = examples.map(({ ids }) => ids.length);
+  const perEpoch = Math.ceil(Math.ceil(examples.length / batchSize) / accumulation);
+  const total = options.max_steps ?? Math.max(1, Math.ceil(perEpoch * options.epochs));
+  let current: { readonly epoch: number; readonly batches: readonly Int32Array[] } | undefined;
+  return {
+    perEpoch,
+    total,
+    prepare(step) {
+      const epoch = Math.floor(step / perEpoch);
+      if (current?.epoch !== epoch) current = { epoch, batches: epochBatches({ lengths, batchSize, seed, epoch, groupByLength }) };
+      const first = (step % perEpoch) * accumulation;
+      const batches = current.batches.slice(first, first + accumulation).map((rows) => Array.from(rows, (row) => examples[row]!));
+      const rows = batches.reduce((count, batch) => count + batch.length, 0);
+      return batches.map((batch) => {
+        const packed = packTexts(batch);
+        const feeds = { ...packed.feeds, ...task.feeds(packed, batch, target), lossScale: f32([1 / rows], []) };
+        return { feeds, texts: packed.texts, tokens: packed.tokens };
+      });
+    },
+  };
+}
+
+/** FNV-1a over all tokens and labels, as 8 hex digits. */
+function fingerprint(examples: readonly Example[]): string {
+  let hash = 0x811c9dc5;
+  const word = new Int32Array(2);
+  const label = new Float64Array(word.buffer);
+  const mix = (value: number): void => {
+    hash = Math.imul(hash ^ value, 0x01000193);
+  };
+  for (const example of examples) {
+    mix(example.ids.length);
+    for (const id of example.ids) mix(id);
+    label[0] = example.label ?? Number.NaN;
+    mix(word[0]!);
+    mix(word[1]!);
+  }
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}

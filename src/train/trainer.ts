@@ -1,0 +1,220 @@
+import type { Tensor } from "../core/tensor.js";
+import type { RowTable } from "../data/rows.js";
+import { CheckpointError, NumericError } from "../errors.js";
+import type { Method } from "../methods/method.js";
+import { type Adapter, adapterFiles } from "../programs/adapter.js";
+import { attach, forwardGraph, initialParams, newModules, trainGraph } from "../programs/adapted-model.js";
+import type { BaseModel } from "../programs/base-model.js";
+import { runExamples } from "../programs/outputs.js";
+import { countParameters, loadProgram, type Params, paramsOf, type Program } from "../programs/program.js";
+import type { Metrics, Task } from "../tasks/task.js";
+import { type Best, type CheckpointStore, readState, type TrainState, writeState } from "./checkpoint.js";
+import { type MicroBatch, planSteps, prepareData } from "./data.js";
+import type { TrainEvent } from "./events.js";
+import { AdamW, accumulate, clipGradNorm, type TrainedParam } from "./optimizer.js";
+import type { TrainingOptions } from "./options.js";
+import { learningRateAt, warmupSteps } from "./schedule.js";
+
+/** What training needs. */
+export interface TrainInput {
+  readonly model: BaseModel;
+  readonly task: Task;
+  readonly method: Method;
+  /** The method's config, defaults filled in. */
+  readonly config: object;
+  readonly rows: RowTable;
+  /** Rows to evaluate on; without them a tenth of the training rows is held out. */
+  readonly evalRows?: RowTable | undefined;
+  readonly options: TrainingOptions;
+  readonly checkpoints?: CheckpointStore | undefined;
+  /** Go on from the newest checkpoint. */
+  readonly resume?: boolean | undefined;
+  /** Stops after the step under way, with a checkpoint. */
+  readonly signal?: AbortSignal | undefined;
+  /** Further facts that a resumed run must share, such as the hash of the base's weights. */
+  readonly identity?: Readonly<Record<string, unknown>>;
+  /** Seconds, from any start. */
+  readonly now: () => number;
+  readonly peakMemory?: () => number | null;
+}
+
+/** What training gives. */
+export interface TrainResult {
+  readonly adapter: Adapter;
+  /** False when it was interrupted. */
+  readonly finished: boolean;
+  readonly steps: number;
+  readonly loss: number | null;
+  readonly metrics: Metrics;
+  readonly seconds: number;
+}
+
+/**
+ * Trains an adapter. The loop prints nothing and writes no file itself: events come out, checkpoints go to the store.
+ * Throws DataError, ConfigError, AttachError, WeightError, CheckpointError, or NumericError when a loss or gradient is not finite.
+ */
+export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
+  const { model, task, method, options, now } = input;
+  const began = now();
+  const head = { task, target: task.target(input.rows) };
+  const attachment = attach(model, head, method, input.config, "user");
+  const graph = trainGraph(model, head, [attachment], options.dropout);
+  const loading = Promise.all([loadProgram(model, graph), loadProgram(model, forwardGraph(model, head, [attachment]))]);
+  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
+  const data = prepareData(model, head, input.rows, input.evalRows, options);
+  const plan = planSteps(head, data.examples, options);
+  const peak = options.learning_rate ?? method.learningRate;
+  const schedule = { type: options.lr_scheduler_type, learning_rate: peak, warmup_steps: warmupSteps(options.warmup_ratio, plan.total), total_steps: plan.total };
+  const { save_steps: _, ...fixed } = options;
+  const identity = { ...input.identity, model: model.id, task: task.name, method: method.name, config: input.config, options: fixed, data: data.fingerprint };
+
+  const state = await savedState(input, identity);
+  const params: Params = state?.params ?? (await initialParams(model, graph, options.seed));
+  const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [{ ...leaf, values: params.get(leaf.path)!.data }] : []));
+  const optimizer = new AdamW(trained, { weight_decay: options.weight_decay });
+  if (state !== undefined) optimizer.restore(state.optimizer);
+  let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
+  let score: { readonly loss: number | null; readonly metrics: Metrics } = { loss: null, metrics: {} };
+  const [trainer, evaluator] = await loading;
+
+  const seconds = (): number => (state?.seconds ?? 0) + now() - began;
+  const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
+  const result = (finished: boolean, values: Params, { loss, metrics }: typeof score): TrainResult => ({
+    adapter: { head, attachment, params: values },
+    finished,
+    steps: step,
+    loss,
+    metrics,
+    seconds: seconds(),
+  });
+  const evaluate = async (): Promise<TrainEvent> => {
+    const outputs = await runExamples(evaluator, params, data.evalExamples, head);
+    const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
+    score = { loss, metrics };
+    const value = metrics[task.headline(head.target)] ?? -loss;
+    const better = best === undefined || value > best.score;
+    patience = better ? 0 : patience + 1;
+    if (better) best = { step, score: value, loss, metrics, params: copyOf(params) };
+    return { event: "eval", step, loss, metrics, best: better, seconds: seconds() };
+  };
+  const save = async (store: CheckpointStore): Promise<string> => {
+    const current: TrainState = { step, seconds: seconds(), params, optimizer: optimizer.state(), best, patience };
+    return store.save(step, { ...adapterFiles(model, { head, attachment, params }), ...writeState(current, identity) });
+  };
+
+  try {
+    yield {
+      event: "start",
+      model: model.id,
+      task: task.name,
+      method: method.name,
+      train_rows: data.examples.length,
+      eval_rows: data.evalExamples.length,
+      eval_source: data.evalSource,
+      truncated_rows: data.truncated,
+      labels: head.target.kind === "classes" ? head.target.labels : null,
+      ...countParameters(graph),
+      new_modules: newModules(model, head),
+      learning_rate: peak,
+      steps: plan.total,
+      steps_per_epoch: plan.perEpoch,
+      resumed_from: state?.step ?? null,
+    };
+    if (options.eval_on_start && state === undefined && data.evalExamples.length > 0) yield await evaluate();
+    let stoppedEarly = outOfPatience();
+    let ended = now();
+    let next = step < plan.total ? plan.prepare(step) : undefined;
+    while (next !== undefined && !stoppedEarly) {
+      const batches = next;
+      const { loss, grads } = await lossAndGradients(trainer, params, trained, batches, [options.seed, step], () => {
+        next = step + 1 < plan.total ? plan.prepare(step + 1) : undefined;
+      });
+      const norm = clipGradNorm(grads, options.max_grad_norm);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw notFinite(step + 1, loss, norm);
+      const rate = learningRateAt(step, schedule);
+      optimizer.step(grads, rate);
+      step += 1;
+      const took = Math.max(now() - ended, 1e-9);
+      ended += took;
+      yield {
+        event: "step",
+        step,
+        epoch: step / plan.perEpoch,
+        loss,
+        learning_rate: rate,
+        grad_norm: norm,
+        examples_per_second: batches.reduce((total, { texts }) => total + texts, 0) / took,
+        tokens_per_second: batches.reduce((total, { tokens }) => total + tokens, 0) / took,
+        seconds: seconds(),
+      };
+      const done = step === plan.total;
+      if (data.evalExamples.length > 0 && (done || step % (options.eval_steps ?? plan.perEpoch) === 0)) {
+        yield await evaluate();
+        stoppedEarly = !done && outOfPatience();
+      }
+      const interrupted = input.signal?.aborted === true && !done && !stoppedEarly;
+      const due = done || stoppedEarly || interrupted || step % (options.save_steps ?? plan.perEpoch) === 0;
+      const checkpoint = input.checkpoints !== undefined && due ? await save(input.checkpoints) : null;
+      if (checkpoint !== null) yield { event: "checkpoint", step, checkpoint };
+      if (interrupted) {
+        yield { event: "interrupted", step, checkpoint };
+        return result(false, params, score);
+      }
+    }
+    const kept = options.early_stopping_patience !== null && best !== undefined ? best : { step, params, ...score };
+    yield {
+      event: "end",
+      step,
+      restored_step: kept.step,
+      stopped_early: stoppedEarly,
+      loss: kept.loss,
+      metrics: kept.metrics,
+      adapter: null,
+      seconds: seconds(),
+      peak_rss_bytes: input.peakMemory?.() ?? null,
+    };
+    return result(true, kept.params, kept);
+  } finally {
+    await Promise.allSettled([trainer.dispose(), evaluator.dispose()]);
+  }
+}
+
+/** Runs an optimiser step's batches and adds up their losses and gradients. `meanwhile` is called once, while the last batch runs. */
+async function lossAndGradients(
+  program: Program,
+  params: Params,
+  trained: readonly TrainedParam[],
+  batches: readonly MicroBatch[],
+  noise: readonly [seed: number, step: number],
+  meanwhile: () => void,
+): Promise<{ readonly loss: number; readonly grads: readonly Float32Array[] }> {
+  let loss = 0;
+  let grads: readonly Float32Array[] = [];
+  for (const [i, { feeds }] of batches.entries()) {
+    const running = program.run({ batch: feeds, params, noise: [...noise, i] });
+    if (i === batches.length - 1) meanwhile();
+    const results = await running;
+    loss += (results.loss!.data as Float32Array)[0]!;
+    const parts = trained.map(({ path }) => results[`grad:${path}`]!.data as Float32Array);
+    if (i === 0) grads = parts;
+    else accumulate(grads, parts);
+  }
+  return { loss, grads };
+}
+
+async function savedState(input: TrainInput, identity: Readonly<Record<string, unknown>>): Promise<TrainState | undefined> {
+  if (input.resume !== true) return undefined;
+  const files = await input.checkpoints?.latest();
+  if (files === undefined) throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
+  return readState(files, identity);
+}
+
+function copyOf(params: Params): Params {
+  return new Map([...params].map(([path, tensor]): [string, Tensor<"float32">] => [path, { ...tensor, data: tensor.data.slice() }]));
+}
+
+function notFinite(step: number, loss: number, norm: number): NumericError {
+  return new NumericError(`step ${step}: the loss is ${loss}, the gradients' norm ${norm}`, {
+    hint: "try a lower learning rate, or a smaller max_grad_norm; the last checkpoint is untouched",
+  });
+}
