@@ -32,7 +32,11 @@ export function modelCard(card: ModelCard): string {
     ...(hubData === null ? {} : { datasets: [hubData] }),
     ...(metrics.length === 0 ? {} : { metrics: metrics.map(([name]) => name) }),
   });
-  const evaluated = { given: `${card.evalRows} rows given for evaluation`, "held-out": `${card.evalRows} rows held out of the training data`, none: "no rows" }[card.evalSource];
+  const evaluated = {
+    given: `${card.evalRows} rows given for evaluation`,
+    "held-out": `${card.evalRows} rows held out of the training data`,
+    none: "no rows",
+  }[card.evalSource];
   const share = ((100 * card.trainedParameters) / card.totalParameters).toFixed(2);
   return `---
 ${head}---

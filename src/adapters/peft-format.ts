@@ -37,7 +37,9 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
   const method = methodOfType(json.peft_type);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
   if ((await files.size(weightsFile)) === undefined) {
-    throw new FileError(`${files.origin} has no ${weightsFile}`, { hint: "an adapter needs adapter_config.json and adapter_model.safetensors" });
+    throw new FileError(`${files.origin} has no ${weightsFile}`, {
+      hint: "an adapter needs adapter_config.json and adapter_model.safetensors",
+    });
   }
   return {
     origin: files.origin,
@@ -54,7 +56,8 @@ function publishedConfig(where: string, method: Method, json: Readonly<Record<st
   const foreign: string[] = [];
   for (const [key, value] of Object.entries(json)) {
     if (key in method.config.shape) own[key] = key === "modules_to_save" && Array.isArray(value) ? [...new Set(value)] : value;
-    else if (!commonFields.includes(key) && !method.files.inert.includes(key) && !isEmpty(value)) foreign.push(`${key}: ${JSON.stringify(value)}`);
+    else if (!commonFields.includes(key) && !method.files.inert.includes(key) && !isEmpty(value))
+      foreign.push(`${key}: ${JSON.stringify(value)}`);
   }
   if (foreign.length > 0) {
     throw new ConfigError(`${where} asks for what is not supported here:\n  ${foreign.join("\n  ")}`, {
@@ -64,7 +67,9 @@ function publishedConfig(where: string, method: Method, json: Readonly<Record<st
   method.files.refuse?.(json);
   const result = method.config.safeParse(own);
   if (result.success) return result.data;
-  throw new ConfigError(`${where} does not fit:\n  ${result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("\n  ")}`);
+  throw new ConfigError(
+    `${where} does not fit:\n  ${result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("\n  ")}`,
+  );
 }
 
 function isEmpty(value: unknown): boolean {
@@ -81,7 +86,11 @@ export interface ExpectedTensor {
  * The adapter's tensors by parameter path. A parameter that the format lets old writers leave out is left out here too.
  * Throws AttachError that lists all tensors which are missing, of another shape, or not expected.
  */
-export async function readPeftTensors(adapter: PublishedAdapter, expected: readonly ExpectedTensor[], plan: unknown): Promise<Map<string, Tensor<"float32">>> {
+export async function readPeftTensors(
+  adapter: PublishedAdapter,
+  expected: readonly ExpectedTensor[],
+  plan: unknown,
+): Promise<Map<string, Tensor<"float32">>> {
   const { tensors, method } = adapter;
   const faults: string[] = [];
   const used = new Set<string>();
@@ -97,7 +106,8 @@ export async function readPeftTensors(adapter: PublishedAdapter, expected: reado
     }
     used.add(key);
     found.set(path, key);
-    if (stored.shape.length !== shape.length || stored.shape.some((size, i) => size !== shape[i])) faults.push(`${key}: [${stored.shape}], expected [${shape}]`);
+    if (stored.shape.length !== shape.length || stored.shape.some((size, i) => size !== shape[i]))
+      faults.push(`${key}: [${stored.shape}], expected [${shape}]`);
   }
   const anyOptional = [...found.keys()].some((path) => method.files.optional?.(path, plan) === true);
   if (anyOptional) faults.push(...left);
@@ -130,7 +140,11 @@ export interface PeftContext {
 }
 
 /** The adapter's two files. Python's `PeftModel.from_pretrained` gives the same outputs from them. */
-export function writePeftAdapter(attachment: Attachment, params: ReadonlyMap<string, Tensor<"float32">>, context: PeftContext): Readonly<Record<string, Uint8Array>> {
+export function writePeftAdapter(
+  attachment: Attachment,
+  params: ReadonlyMap<string, Tensor<"float32">>,
+  context: PeftContext,
+): Readonly<Record<string, Uint8Array>> {
   const { method, config, plan } = attachment;
   const extra = "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
   const json: Record<string, unknown> = {
@@ -142,7 +156,10 @@ export function writePeftAdapter(attachment: Attachment, params: ReadonlyMap<str
     inference_mode: true,
     modules_to_save: [...new Set([...context.savedModules, ...extra])],
   };
-  const sorted = Object.keys(json).sort().filter((key) => json[key] !== null || key === "revision").map((key) => [key, json[key]] as const);
+  const sorted = Object.keys(json)
+    .sort()
+    .filter((key) => json[key] !== null || key === "revision")
+    .map((key) => [key, json[key]] as const);
   return {
     [configFile]: new TextEncoder().encode(`${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`),
     [weightsFile]: writeSafetensors([...params].map(([path, tensor]) => [keyOf(method, path, plan), tensor] as const)),

@@ -1,4 +1,4 @@
-import { type Value, input } from "./graph.js";
+import { input, type Value } from "./graph.js";
 
 /**
  * The inputs of a packed batch, as the graph sees them. All real tokens of all texts stand in one [T, D] matrix; only attention regroups

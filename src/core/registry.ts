@@ -6,5 +6,7 @@ export function named<T>(items: readonly T[], what: string, name: string, key: (
   if (found !== undefined) return found;
   const names = items.flatMap(key);
   const guess = nearest(name, names);
-  throw new ConfigError(`${what} "${name}" is not supported`, { hint: `${guess === undefined ? "" : `did you mean "${guess}"? `}supported: ${names.join(", ")}` });
+  throw new ConfigError(`${what} "${name}" is not supported`, {
+    hint: `${guess === undefined ? "" : `did you mean "${guess}"? `}supported: ${names.join(", ")}`,
+  });
 }

@@ -9,6 +9,8 @@ export interface Encoding {
   readonly ids: Int32Array;
   /** Segment of each token `[T]`, BERT's `token_type_ids`. */
   readonly typeIds: Int32Array;
+  /** Whether tokens were left out to keep to the longest length. */
+  readonly truncated: boolean;
 }
 
 /** How a text is encoded. */
@@ -173,7 +175,7 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
       }
       const lengths = longestFirst(texts[0]!.length, texts[1]!.length, maxLength - specials);
       const cut = texts.map((ids, i) => (keepEnd ? ids.slice(ids.length - lengths[i]!) : ids.slice(0, lengths[i])));
-      return assemble(pieces, cut);
+      return { ...assemble(pieces, cut), truncated: texts.some((ids, i) => ids.length > lengths[i]!) };
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
       const known = Array.from(ids).filter((token) => library.id_to_token(token) !== undefined);
@@ -185,7 +187,7 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
   };
 }
 
-function assemble(pieces: readonly Piece[], texts: readonly (readonly number[])[]): Encoding {
+function assemble(pieces: readonly Piece[], texts: readonly (readonly number[])[]): Omit<Encoding, "truncated"> {
   const tokens = pieces.map((piece) => ("ids" in piece ? piece.ids : texts[piece.sequence]!));
   const length = tokens.reduce((sum, ids) => sum + ids.length, 0);
   const ids = new Int32Array(length);

@@ -17,17 +17,33 @@ const config = z
       .union([names, z.string()])
       .nullable()
       .default(null)
-      .describe('layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value'),
+      .describe(
+        'layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value',
+      ),
     exclude_modules: z.union([names, z.string()]).nullable().default(null).describe("layers to leave out, named in the same ways"),
     use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
     rank_pattern: z.record(z.string(), positive).default({}).describe("ranks that differ from r, by the end of a layer's path"),
-    alpha_pattern: z.record(z.string(), z.number().positive()).default({}).describe("alphas that differ from lora_alpha, by the end of a layer's path"),
+    alpha_pattern: z
+      .record(z.string(), z.number().positive())
+      .default({})
+      .describe("alphas that differ from lora_alpha, by the end of a layer's path"),
     bias: z.enum(["none", "all", "lora_only"]).default("none").describe("which of the base model's biases are trained too"),
-    layers_to_transform: z.union([z.array(z.number().int().min(0)), z.number().int().min(0)]).nullable().default(null).describe("adapt only the layers with these numbers"),
-    layers_pattern: z.union([names, z.string()]).nullable().default(null).describe("name of the layer list that layers_to_transform counts"),
+    layers_to_transform: z
+      .union([z.array(z.number().int().min(0)), z.number().int().min(0)])
+      .nullable()
+      .default(null)
+      .describe("adapt only the layers with these numbers"),
+    layers_pattern: z
+      .union([names, z.string()])
+      .nullable()
+      .default(null)
+      .describe("name of the layer list that layers_to_transform counts"),
     modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
   })
-  .refine((c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null, "layers_to_transform needs target_modules to be a list")
+  .refine(
+    (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,
+    "layers_to_transform needs target_modules to be a list",
+  )
   .refine((c) => c.layers_pattern === null || c.layers_to_transform !== null, "layers_pattern needs layers_to_transform");
 
 /** LoRA's config: the fields of `adapter_config.json`. */
@@ -82,7 +98,12 @@ export const lora: Method<LoraConfig, LoraPlan> = {
       });
     },
     inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "init_lora_weights", "runtime_config", "ensure_weight_tying"],
-    publish: (c, { names }) => ({ ...c, target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names, fan_in_fan_out: false, init_lora_weights: true }),
+    publish: (c, { names }) => ({
+      ...c,
+      target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,
+      fan_in_fan_out: false,
+      init_lora_weights: true,
+    }),
     key: (path, { targets }) => {
       const module = path.replace(/\.bias$/, "");
       return module !== path && targets.has(module) ? `${module}.base_layer.bias` : path;

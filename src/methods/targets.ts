@@ -16,11 +16,19 @@ export interface TargetConfig {
  * first, then a full match of the regular expression or a suffix match of the list at a dot boundary, then the layer filter.
  * Throws AttachError when nothing matches, and for a user's list also when one of its entries matches nothing.
  */
-export function matchTargets(sites: Sites, config: TargetConfig, defaultRoles: readonly LinearSite["role"][], origin: ConfigOrigin): readonly LinearSite[] {
+export function matchTargets(
+  sites: Sites,
+  config: TargetConfig,
+  defaultRoles: readonly LinearSite["role"][],
+  origin: ConfigOrigin,
+): readonly LinearSite[] {
   const { target_modules: targets } = config;
-  const free = sites.linears.filter(({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]));
+  const free = sites.linears.filter(
+    ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),
+  );
   const matched = free.filter((site) => matches(site, targets, defaultRoles) && inLayers(site.path, config));
-  if (matched.length === 0) throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
+  if (matched.length === 0)
+    throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
   if (origin === "user" && Array.isArray(targets)) {
     const idle = (targets as readonly string[]).filter((target) => !free.some(({ path }) => hasSuffix(path, target)));
     if (idle.length > 0) {

@@ -39,7 +39,9 @@ export const bert: ModelFamily<BertConfig> = {
   parse(json) {
     const c = parseConfig("bert", config, json);
     if ((c.position_embedding_type ?? "absolute") !== "absolute") {
-      throw new ModelError(`position_embedding_type "${c.position_embedding_type}" is not supported`, { hint: "transformers 5 dropped it too; only absolute positions work" });
+      throw new ModelError(`position_embedding_type "${c.position_embedding_type}" is not supported`, {
+        hint: "transformers 5 dropped it too; only absolute positions work",
+      });
     }
     if (c.is_decoder) throw new ModelError("a BERT with is_decoder is not supported");
     if (c.hidden_size % c.num_attention_heads !== 0) {
@@ -70,7 +72,9 @@ export const bert: ModelFamily<BertConfig> = {
         const init = normal(c.initializer_range);
         const first = gather(hidden, m.batch.lossRows);
         const pooled = tanh(m.linear("bert.pooler.dense", first, "pooler", c.hidden_size, { init }));
-        return m.linear("classifier", m.dropout("classifier", pooled, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, { init });
+        return m.linear("classifier", m.dropout("classifier", pooled, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
+          init,
+        });
       },
     },
   },

@@ -2,7 +2,17 @@ import type { BatchInputs } from "../core/batch.js";
 import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
 import { type Initializer, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
-import type { AttentionSite, Attachment, LinearRole, LinearSite, ParamOptions, ParamScope, Sites, SublayerSite, WeightSite } from "../methods/method.js";
+import type {
+  Attachment,
+  AttentionSite,
+  LinearRole,
+  LinearSite,
+  ParamOptions,
+  ParamScope,
+  Sites,
+  SublayerSite,
+  WeightSite,
+} from "../methods/method.js";
 import { isSaved } from "../methods/targets.js";
 import { attend, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
@@ -54,9 +64,12 @@ export class ModelBuilder {
   /** What was announced. Throws WeightError that lists all weights which the checkpoint lacks and nothing else brings. */
   sites(): Sites {
     if (this.#missing.length > 0) {
-      throw new WeightError(`the checkpoint lacks ${this.#missing.length} weight${this.#missing.length === 1 ? "" : "s"}:\n  ${this.#missing.join("\n  ")}`, {
-        hint: "is this the right kind of model, and are all of its weight files there?",
-      });
+      throw new WeightError(
+        `the checkpoint lacks ${this.#missing.length} weight${this.#missing.length === 1 ? "" : "s"}:\n  ${this.#missing.join("\n  ")}`,
+        {
+          hint: "is this the right kind of model, and are all of its weight files there?",
+        },
+      );
     }
     return {
       linears: this.#linears,
@@ -78,10 +91,20 @@ export class ModelBuilder {
     if (!present && init === undefined) this.#missing.push(path);
     if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
     const type = { dtype: "float32" as const, shape };
-    const trained = !present || isSaved(module, this.#savedModules()) || this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
+    const trained =
+      !present ||
+      isSaved(module, this.#savedModules()) ||
+      this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
     const value = trained
       ? leaf(
-          { kind: "param", path, init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) }, trained: true, lr_scale: 1, decay: !/bias|norm/i.test(path) },
+          {
+            kind: "param",
+            path,
+            init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
+            trained: true,
+            lr_scale: 1,
+            decay: !/bias|norm/i.test(path),
+          },
           type,
         )
       : leaf({ kind: "weight", path }, type);
@@ -121,8 +144,11 @@ export class ModelBuilder {
     this.#attentions.push(site);
     this.#mask ??= lengthMask(this.batch);
     let kv = { key: splitHeads(k, heads, this.batch), value: splitHeads(v, heads, this.batch), mask: this.#mask };
-    for (const { method, config, plan } of this.#options.attachments) kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
-    const context = attend(splitHeads(q, heads, this.batch), kv.key, kv.value, kv.mask, (p) => this.dropout(`${path}.probabilities`, p, dropout));
+    for (const { method, config, plan } of this.#options.attachments)
+      kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
+    const context = attend(splitHeads(q, heads, this.batch), kv.key, kv.value, kv.mask, (p) =>
+      this.dropout(`${path}.probabilities`, p, dropout),
+    );
     return mergeHeads(context, this.batch);
   }
 
@@ -143,7 +169,9 @@ export class ModelBuilder {
 
   #savedModules(): readonly string[] {
     if (this.#options.attachments.length === 0) return [];
-    const extra = this.#options.attachments.flatMap(({ config }) => ("modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : []));
+    const extra = this.#options.attachments.flatMap(({ config }) =>
+      "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [],
+    );
     return [...this.#options.headModules, ...extra];
   }
 
@@ -154,7 +182,12 @@ export class ModelBuilder {
     };
   }
 
-  #param(path: string, shape: readonly number[], init: Initializer, { trained = true, lr_scale = 1, decay = true }: ParamOptions = {}): Value {
+  #param(
+    path: string,
+    shape: readonly number[],
+    init: Initializer,
+    { trained = true, lr_scale = 1, decay = true }: ParamOptions = {},
+  ): Value {
     const source: ParamLeaf = { kind: "param", path, init, trained, lr_scale, decay };
     const value = this.#leaves.get(path) ?? leaf(source, { dtype: "float32", shape });
     this.#leaves.set(path, value);

@@ -8,7 +8,6 @@ export interface ModelLimits {
   readonly vocabSize: number;
 }
 
-
 /** A task's head on a family of models. */
 // biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each family states its own config
 export interface Head<C = any> {

@@ -10,7 +10,9 @@ export const families: readonly ModelFamily[] = [bert];
 export function familyOf(config: unknown): ModelFamily {
   const type = typeof config === "object" && config !== null && "model_type" in config ? config.model_type : undefined;
   if (typeof type !== "string") {
-    throw new ModelError("config.json has no model_type", { hint: `supported: ${families.flatMap((family) => family.model_types).join(", ")}` });
+    throw new ModelError("config.json has no model_type", {
+      hint: `supported: ${families.flatMap((family) => family.model_types).join(", ")}`,
+    });
   }
   return named(families, "model_type", type, (family) => family.model_types);
 }

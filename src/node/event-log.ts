@@ -3,7 +3,10 @@ import type { TrainEvent } from "../train/events.js";
 import { writeWhole } from "./folder.js";
 
 /** log.jsonl: a fresh run starts it anew, a resumed one cuts it back to its checkpoint and goes on. */
-export function eventLog(path: string): { begin(start: TrainEvent & { event: "start" }): Promise<void>; add(event: TrainEvent): Promise<void> } {
+export function eventLog(path: string): {
+  begin(start: TrainEvent & { event: "start" }): Promise<void>;
+  add(event: TrainEvent): Promise<void>;
+} {
   const line = (event: TrainEvent): string => `${JSON.stringify(event)}\n`;
   return {
     async begin(start) {

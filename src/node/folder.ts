@@ -15,7 +15,10 @@ export async function writableFolder(path: string): Promise<void> {
     await access(path, constants.W_OK);
     if (!(await stat(path)).isDirectory()) throw new Error("it is a file");
   } catch (cause) {
-    throw new FileError(`cannot write to ${path}: ${(cause as Error).message}`, { hint: "choose another output folder, or change its permissions", cause });
+    throw new FileError(`cannot write to ${path}: ${(cause as Error).message}`, {
+      hint: "choose another output folder, or change its permissions",
+      cause,
+    });
   }
 }
 
@@ -33,7 +36,10 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
     await rename(temporary, path);
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw new FileError(`cannot write ${path}: ${(cause as Error).message}`, { hint: "is the disk full, or the folder not writable?", cause });
+    throw new FileError(`cannot write ${path}: ${(cause as Error).message}`, {
+      hint: "is the disk full, or the folder not writable?",
+      cause,
+    });
   }
 }
 
@@ -52,7 +58,8 @@ export function checkpointFolders(out: string): CheckpointStore {
         await rm(temporary, { recursive: true, force: true });
         throw cause instanceof FileError ? cause : new FileError(`cannot write ${place}: ${(cause as Error).message}`, { cause });
       }
-      for (const old of (await stepsIn(out)).slice(keptCheckpoints)) await rm(join(out, `checkpoint-${old}`), { recursive: true, force: true });
+      for (const old of (await stepsIn(out)).slice(keptCheckpoints))
+        await rm(join(out, `checkpoint-${old}`), { recursive: true, force: true });
       return place;
     },
     async latest() {
@@ -66,12 +73,15 @@ export function checkpointFolders(out: string): CheckpointStore {
 export async function checkpointsToResume(out: string, resume: string | true): Promise<CheckpointStore> {
   const store = checkpointFolders(out);
   if (resume === true) {
-    if ((await store.latest()) === undefined) throw new CheckpointError(`${out} has no checkpoint`, { hint: "train without --resume to start afresh" });
+    if ((await store.latest()) === undefined)
+      throw new CheckpointError(`${out} has no checkpoint`, { hint: "train without --resume to start afresh" });
     return store;
   }
   const path = resolve(resume);
   if ((await stat(join(path, "trainer_state.json")).catch(() => undefined)) === undefined) {
-    throw new CheckpointError(`${resume} is not a checkpoint: it has no trainer_state.json`, { hint: "give a folder named checkpoint-N, or --resume alone for the newest" });
+    throw new CheckpointError(`${resume} is not a checkpoint: it has no trainer_state.json`, {
+      hint: "give a folder named checkpoint-N, or --resume alone for the newest",
+    });
   }
   return { ...store, latest: async () => directory(path) };
 }

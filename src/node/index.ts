@@ -1,6 +1,7 @@
 // The public API on Node: everything of the browser-safe part, and what needs files, processes and threads.
-export * from "../index.js";
+
 export { readRows } from "../data/read-rows.js";
+export * from "../index.js";
 export { directory } from "../io/directory.js";
 export { nodeRuntime } from "../runtime/node.js";
 export { type LoadedModel, type LoadOptions, loadAdapter, loadModel } from "./load-model.js";

@@ -31,7 +31,11 @@ export interface LoadedModel extends BaseModel {
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LoadedModel> {
   const { env = process.env, onProgress, signal, threads } = options;
-  const { files, id, revision, describe } = await resolveModel(name, { env, ...(onProgress === undefined ? {} : { onProgress }), ...(signal === undefined ? {} : { signal }) });
+  const { files, id, revision, describe } = await resolveModel(name, {
+    env,
+    ...(onProgress === undefined ? {} : { onProgress }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   const runtime = options.runtime ?? nodeRuntime(threads === undefined ? {} : { threads });
   try {
     const model = await openBaseModel(files, { id, revision, runtime });
@@ -43,8 +47,16 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 /** Loads an adapter for a model: a folder or a hub id. Throws as `loadModel` does, and AttachError when it does not fit the model. */
-export async function loadAdapter(model: BaseModel, name: string, options: LoadOptions & { readonly task?: string | undefined } = {}): Promise<Adapter> {
+export async function loadAdapter(
+  model: BaseModel,
+  name: string,
+  options: LoadOptions & { readonly task?: string | undefined } = {},
+): Promise<Adapter> {
   const { env = process.env, onProgress, signal } = options;
-  const { files } = await resolveAdapter(name, { env, ...(onProgress === undefined ? {} : { onProgress }), ...(signal === undefined ? {} : { signal }) });
+  const { files } = await resolveAdapter(name, {
+    env,
+    ...(onProgress === undefined ? {} : { onProgress }),
+    ...(signal === undefined ? {} : { signal }),
+  });
   return loadAdapterFiles(model, files, options.task);
 }

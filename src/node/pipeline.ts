@@ -16,7 +16,10 @@ export interface PipelineOptions extends LoadOptions {
  * Makes a callable for a task: `const classify = await pipeline("text-classification", { model: "minilm", adapter: "my-adapter" })`.
  * Throws as `loadModel` and `loadAdapter` do, and ConfigError for a task that has no pipeline.
  */
-export async function pipeline(task: "text-classification", { model: given = "minilm", adapter, ...options }: PipelineOptions = {}): Promise<Classifier> {
+export async function pipeline(
+  task: "text-classification",
+  { model: given = "minilm", adapter, ...options }: PipelineOptions = {},
+): Promise<Classifier> {
   if (task !== "text-classification") throw new ConfigError(`there is no pipeline for "${task}"`, { hint: 'use "text-classification"' });
   const model = typeof given === "string" ? await loadModel(given, options) : given;
   const adapted = adapter === undefined ? withoutAdapter(model, taskNamed(task)) : await loadAdapter(model, adapter, { ...options, task });

@@ -13,7 +13,10 @@ export const trainJobOptions = z.strictObject({
   out: z.string().describe("folder for the adapter"),
   ...trainingOptions.shape,
   threads: z.number().int().positive().nullable().default(null).describe("threads that a run may use; null for all cores"),
-  resume: z.union([z.boolean(), z.string()]).default(false).describe("go on from the newest checkpoint in the output folder, or from the one named"),
+  resume: z
+    .union([z.boolean(), z.string()])
+    .default(false)
+    .describe("go on from the newest checkpoint in the output folder, or from the one named"),
 });
 
 /** What a caller may leave out has a default. */

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { modelCard } from "../adapters/model-card.js";
+import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
 import { ConfigError } from "../errors.js";
-import { parseOptions } from "../core/options.js";
 import { methodNamed } from "../methods/index.js";
 import { type Adapter, adapterFiles } from "../programs/adapter.js";
 import { taskNamed, tasks } from "../tasks/index.js";
@@ -19,7 +19,10 @@ import { type TrainJobOptions, trainJobOptions } from "./train-options.js";
 import { weightsSha256 } from "./weights-hash.js";
 
 /** What `train` may be told; `model` may be one that is loaded already, and stays open then. */
-export type TrainOptions = Omit<TrainJobOptions, "model"> & { readonly model?: string | LoadedModel } & Pick<LoadOptions, "onProgress" | "signal">;
+export type TrainOptions = Omit<TrainJobOptions, "model"> & { readonly model?: string | LoadedModel | undefined } & Pick<
+    LoadOptions,
+    "onProgress" | "signal"
+  >;
 
 /** A finished or interrupted training. */
 export interface TrainedAdapter {
@@ -47,7 +50,9 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
   const model = typeof given === "object" ? given : await loadModel(job.model, { threads: job.threads ?? undefined, onProgress, signal });
   try {
     const sha256 = await weightsSha256(model.files);
-    const options = trainingOptions.parse(Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])));
+    const options = trainingOptions.parse(
+      Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])),
+    );
     const log = eventLog(join(job.out, "log.jsonl"));
     const loop = trainLoop({
       model,
@@ -112,7 +117,11 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
         seconds: end.seconds,
         version,
       });
-      const files = { ...adapterFiles(model, result.value.adapter), "training.json": `${JSON.stringify(record, null, 2)}\n`, "README.md": card };
+      const files = {
+        ...adapterFiles(model, result.value.adapter),
+        "training.json": `${JSON.stringify(record, null, 2)}\n`,
+        "README.md": card,
+      };
       for (const [name, content] of Object.entries(files)) await writeWhole(join(job.out, name), content);
       await log.add(end);
       yield end;
@@ -128,5 +137,7 @@ function taskOfRows(rows: RowTable): Task {
   const found = tasks.find((task) => task.columns.required.every((column) => columns.has(column)));
   if (found !== undefined) return found;
   const wanted = tasks.map((task) => `${task.name}: ${task.columns.required.join(", ")}`).join("; ");
-  throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, { hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}` });
+  throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, {
+    hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}`,
+  });
 }

@@ -95,5 +95,7 @@ function encodeValueInfo(name: string, { dtype, shape }: TensorType): Uint8Array
 
 function encodeDim(size: Dim): Uint8Array {
   const writer = new BinaryWriter();
-  return (typeof size === "number" ? writer.tag(1, WireType.Varint).int64(size) : writer.tag(2, WireType.LengthDelimited).string(size)).finish();
+  return (
+    typeof size === "number" ? writer.tag(1, WireType.Varint).int64(size) : writer.tag(2, WireType.LengthDelimited).string(size)
+  ).finish();
 }

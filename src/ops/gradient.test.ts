@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { apply, apply1, input, leaf, type OpDef, topological, type Value } from "../core/graph.js";
 import { zeros } from "../core/initializer.js";
-import { i32, sizeOf } from "../core/tensor.js";
+import { f32, i32, sizeOf } from "../core/tensor.js";
 import { GraphError } from "../errors.js";
 import { geluGradOp } from "./activation.js";
 import { add, mul, neg, scale, signOp, tanh } from "./elementwise.js";
@@ -95,6 +95,12 @@ describe("ops without a smooth dependence", () => {
     expect(() => gradient(sumAll(mul(sign(tanh(v)), w)), [v])).toThrow(
       new GraphError("gradient: the loss does not depend on a input float32[T]"),
     );
+  });
+
+  it("make an op without a gradient harmless above them", async () => {
+    const v = at("x", "T");
+    const [grad] = gradient(sumAll(add(apply1(geluGradOp, [sign(v), at("w", "T")], null), mul(v, v))), [v]);
+    expectClose((await runGraph(runtime, { grad: grad! }, { x: f32([1, 2]) })).grad, { shape: [2], data: [2, 4] });
   });
 
   it("may stand right at a value asked for, which gets its gradient all the same", async () => {

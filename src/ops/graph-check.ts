@@ -1,4 +1,4 @@
-import { type Leaf, topological, type Value, feedName } from "../core/graph.js";
+import { feedName, type Leaf, topological, type Value } from "../core/graph.js";
 import { GraphError } from "../errors.js";
 import { sameShape, show } from "./shapes.js";
 
@@ -20,7 +20,9 @@ export function validate(outputs: Readonly<Record<string, Value>>): void {
       );
       const type = types[value.index];
       if (type === undefined || type.dtype !== value.type.dtype || !sameShape(type.shape, value.shape)) {
-        faults.push(`${source.op.name} output ${value.index} says ${show(value.type)}, its rule gives ${type === undefined ? "nothing" : show(type)}`);
+        faults.push(
+          `${source.op.name} output ${value.index} says ${show(value.type)}, its rule gives ${type === undefined ? "nothing" : show(type)}`,
+        );
       }
     } else {
       const name = feedName(source);
@@ -30,7 +32,9 @@ export function validate(outputs: Readonly<Record<string, Value>>): void {
       for (const dim of value.shape) if (typeof dim === "string" && /^\w+$/.test(dim)) known.add(dim);
     }
   }
-  const symbols = new Set(order.flatMap((value) => value.shape.flatMap((dim) => (typeof dim === "string" ? (dim.match(/[A-Za-z_]\w*/g) ?? []) : []))));
+  const symbols = new Set(
+    order.flatMap((value) => value.shape.flatMap((dim) => (typeof dim === "string" ? (dim.match(/[A-Za-z_]\w*/g) ?? []) : []))),
+  );
   for (const symbol of symbols) if (!known.has(symbol)) faults.push(`no fed tensor has the size "${symbol}" as an axis`);
   if (faults.length > 0) throw new GraphError(`the graph is not valid:\n  ${faults.join("\n  ")}`);
 }
@@ -46,7 +50,9 @@ export function print(outputs: Readonly<Record<string, Value>>): string {
       names.set(value, name);
       const attrs = source.attrs === null ? "" : ` ${JSON.stringify(source.attrs)}`;
       const output = source.outputs.length > 1 ? `.${value.index}` : "";
-      lines.push(`${name} = ${source.op.name}${output}(${source.inputs.map((each) => names.get(each)).join(", ")})${attrs} ${show(value.type)}`);
+      lines.push(
+        `${name} = ${source.op.name}${output}(${source.inputs.map((each) => names.get(each)).join(", ")})${attrs} ${show(value.type)}`,
+      );
     } else if (source.kind === "constant") {
       const { data } = source.value;
       names.set(value, data.length <= 4 ? `[${Array.from(data, String).join(",")}]` : `constant ${show(value.type)}`);

@@ -16,7 +16,11 @@ function productShape(op: string, a: TensorType, b: TensorType, { transA, transB
   const [rows, inner] = transA ? [a.shape.at(-1)!, a.shape.at(-2)!] : [a.shape.at(-2)!, a.shape.at(-1)!];
   const [inner2, columns] = transB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
   if (inner !== inner2) {
-    throw shapeError(op, [a, b], `inner sizes that agree${transA ? ", A transposed" : ""}${transB ? ", B transposed" : ""}: ${inner} is not ${inner2}`);
+    throw shapeError(
+      op,
+      [a, b],
+      `inner sizes that agree${transA ? ", A transposed" : ""}${transB ? ", B transposed" : ""}: ${inner} is not ${inner2}`,
+    );
   }
   return [rows, columns];
 }
@@ -60,7 +64,8 @@ export const matmulOp: OpDef<ProductAttrs> = {
     expectInputs("matmul", inputs, 2);
     const [a, b] = inputs;
     const batch = a!.shape.slice(0, -2);
-    if (a!.shape.length < 2 || !sameShape(batch, b!.shape.slice(0, -2))) throw shapeError("matmul", inputs, "equal sizes before the last two axes");
+    if (a!.shape.length < 2 || !sameShape(batch, b!.shape.slice(0, -2)))
+      throw shapeError("matmul", inputs, "equal sizes before the last two axes");
     return [{ dtype: "float32", shape: [...batch, ...productShape("matmul", a!, b!, attrs)] }];
   },
   vjp: ({ inputs: [a, b], attrs, grad }) => productVjp(matmul, a!, b!, attrs, grad),

@@ -13,7 +13,8 @@ export const layerNormOp: OpDef<{ readonly eps: number }> = {
     expectInputs("layer_norm", inputs, 3);
     const [x, weight, bias] = inputs;
     const width = x!.shape.slice(-1);
-    if (!sameShape(weight!.shape, width) || !sameShape(bias!.shape, width)) throw shapeError("layer_norm", inputs, "x [.., D], weight [D] and bias [D]");
+    if (!sameShape(weight!.shape, width) || !sameShape(bias!.shape, width))
+      throw shapeError("layer_norm", inputs, "x [.., D], weight [D] and bias [D]");
     const row = { dtype: "float32" as const, shape: [...x!.shape.slice(0, -1), 1] };
     return [x!, row, row];
   },

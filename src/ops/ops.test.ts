@@ -3,6 +3,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { apply, input, leaf, type OpDef, topological } from "../core/graph.js";
 import type { Tensor } from "../core/tensor.js";
 import { ShapeError } from "../errors.js";
+import { transpose } from "./movement.js";
 import { type OpCase, opCases, reader, refusals } from "./op-cases.fixture.js";
 import { expectClose, expectGradient, gradcheck, runGraph, testRuntime } from "./run-graph.fixture.js";
 
@@ -59,6 +60,12 @@ describe("each op's shape rule says what does not fit", () => {
     const values = types.map((type, i) => leaf({ kind: "input", name: `x${i}` }, type));
     expect(() => apply(op, values, attrs)).toThrow(new ShapeError(name));
   });
+});
+
+it("an order that leaves axes out is refused, also where those it names stay in place", () => {
+  expect(() => transpose(input("x", "float32", [2, 3]), [0])).toThrow(
+    "transpose: got float32[2,3]; expected as many axes as the order [0] names",
+  );
 });
 
 describe("the tables", () => {

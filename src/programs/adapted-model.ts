@@ -30,11 +30,22 @@ export type ModelDropout = "off" | "model" | number;
 function build(model: BaseModel, { task, target }: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
   const head = model.family.heads[task.name];
   if (head === undefined) {
-    throw new ModelError(`a ${model.family.model_types[0]} model has no head for ${task.name}`, { hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}` });
+    throw new ModelError(`a ${model.family.model_types[0]} model has no head for ${task.name}`, {
+      hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}`,
+    });
   }
   const batch = batchInputs();
-  const rate = dropout === undefined ? undefined : (configured: number): number => (dropout === "off" ? 0 : dropout === "model" ? configured : dropout);
-  const m = new ModelBuilder({ batch, has: (path) => model.shape(path) !== undefined, headModules: head.modules, attachments, dropout: rate });
+  const rate =
+    dropout === undefined
+      ? undefined
+      : (configured: number): number => (dropout === "off" ? 0 : dropout === "model" ? configured : dropout);
+  const m = new ModelBuilder({
+    batch,
+    has: (path) => model.shape(path) !== undefined,
+    headModules: head.modules,
+    attachments,
+    dropout: rate,
+  });
   const logits = head.build(m, model.family.encode(m, model.config), task.outputs(target), model.config);
   return { logits, batch, sites: m.sites() };
 }
@@ -61,7 +72,12 @@ export function forwardGraph(model: BaseModel, head: TaskHead, attachments: read
 }
 
 /** The graph of a training step: `loss` (already scaled by lossScale), and the gradient of each trained parameter as `grad:<path>`. */
-export function trainGraph(model: BaseModel, { task, target }: TaskHead, attachments: readonly Attachment[], dropout: ModelDropout): Readonly<Record<string, Value>> {
+export function trainGraph(
+  model: BaseModel,
+  { task, target }: TaskHead,
+  attachments: readonly Attachment[],
+  dropout: ModelDropout,
+): Readonly<Record<string, Value>> {
   const { logits, batch } = build(model, { task, target }, attachments, dropout);
   const loss = mul(task.loss(logits, batch, target), batch.lossScale);
   const trained = paramsOf({ loss }).filter(({ leaf }) => leaf.trained);

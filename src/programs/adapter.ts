@@ -58,12 +58,15 @@ export function adapterFiles(model: BaseModel, { head, attachment, params }: Ada
 
 function taskOf(published: PublishedAdapter, given: string | undefined): Task {
   if (published.taskType === null) {
-    if (given === undefined) throw new ConfigError(`${published.origin}/${configFile} names no task_type`, { hint: "say which with --task" });
+    if (given === undefined)
+      throw new ConfigError(`${published.origin}/${configFile} names no task_type`, { hint: "say which with --task" });
     return taskNamed(given);
   }
   const task = taskOfType(published.taskType);
   if (given !== undefined && taskNamed(given) !== task) {
-    throw new ConfigError(`the adapter ${published.origin} is for ${task.name}, not for ${given}`, { hint: "leave the task out: the adapter names it" });
+    throw new ConfigError(`the adapter ${published.origin} is for ${task.name}, not for ${given}`, {
+      hint: "leave the task out: the adapter names it",
+    });
   }
   return task;
 }
@@ -72,7 +75,10 @@ function targetOf(model: BaseModel, published: PublishedAdapter, task: Task, rec
   const output = model.family.heads[task.name]?.output;
   const key = `base_model.model.${output}.weight`;
   const outputs = published.tensors.tensors.get(key)?.shape[0] ?? (output === undefined ? undefined : model.shape(`${output}.weight`)?.[0]);
-  if (outputs === undefined) throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, { hint: `expected a tensor ${key}` });
+  if (outputs === undefined)
+    throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {
+      hint: `expected a tensor ${key}`,
+    });
   const { labels } = isRecord(record) ? record : {};
   if (Array.isArray(labels) && labels.length === outputs) return { kind: "classes", labels: labels.map(String) };
   return task.targetOf(model.json, outputs);

@@ -77,19 +77,27 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
   };
 }
 
-function checkShapes(source: TensorSource, weights: ReadonlyMap<string, readonly number[]>, nameOf: (path: string) => string | undefined): void {
+function checkShapes(
+  source: TensorSource,
+  weights: ReadonlyMap<string, readonly number[]>,
+  nameOf: (path: string) => string | undefined,
+): void {
   const faults: string[] = [];
   for (const [path, shape] of weights) {
     const name = nameOf(path);
     if (name === undefined) faults.push(`${path}: missing, expected [${shape}]`);
     else {
       const found = source.tensors.get(name)!.shape;
-      if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) faults.push(`${name}: [${found}], expected [${shape}]`);
+      if (found.length !== shape.length || found.some((size, i) => size !== shape[i]))
+        faults.push(`${name}: [${found}], expected [${shape}]`);
     }
   }
   if (faults.length > 0) {
-    throw new WeightError(`the checkpoint does not fit config.json; ${faults.length} weight${faults.length === 1 ? "" : "s"} differ:\n  ${faults.join("\n  ")}`, {
-      hint: "are config.json and the weight files of the same model?",
-    });
+    throw new WeightError(
+      `the checkpoint does not fit config.json; ${faults.length} weight${faults.length === 1 ? "" : "s"} differ:\n  ${faults.join("\n  ")}`,
+      {
+        hint: "are config.json and the weight files of the same model?",
+      },
+    );
   }
 }

@@ -7,7 +7,12 @@ import type { Params, Program } from "./program.js";
 const maxTokens = 2048;
 
 /** Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. */
-export async function runExamples(program: Program, params: Params, examples: readonly Example[], { task, target }: TaskHead): Promise<Outputs> {
+export async function runExamples(
+  program: Program,
+  params: Params,
+  examples: readonly Example[],
+  { task, target }: TaskHead,
+): Promise<Outputs> {
   const width = task.outputs(target);
   const logits = new Float32Array(examples.length * width);
   const batches = batchesByLength(

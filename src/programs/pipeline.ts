@@ -1,13 +1,12 @@
+import type { RowTable } from "../data/rows.js";
 import { rowTable } from "../data/rows.js";
-import type { Prediction } from "../tasks/task.js";
-import type { Adapter } from "./adapter.js";
+import type { Example, Outputs, Prediction } from "../tasks/task.js";
 import { forwardGraph, type TaskHead } from "./adapted-model.js";
+import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
+import { longestText } from "./limits.js";
 import { runExamples } from "./outputs.js";
 import { loadProgram, type Params, type Program } from "./program.js";
-import type { Example, Outputs } from "../tasks/task.js";
-import type { RowTable } from "../data/rows.js";
-import { longestText } from "./limits.js";
 
 /** A model ready to predict, with an adapter or as it is. */
 export interface Predictor {
@@ -22,11 +21,14 @@ export interface Predictor {
 /** Loads the forward program of a model with an adapter, or of one that has a trained head itself. */
 export async function predictor(model: BaseModel, adapted: Adapter | TaskHead): Promise<Predictor> {
   const { head, attachments, params } =
-    "attachment" in adapted ? { head: adapted.head, attachments: [adapted.attachment], params: adapted.params } : { head: adapted, attachments: [], params: new Map() as Params };
+    "attachment" in adapted
+      ? { head: adapted.head, attachments: [adapted.attachment], params: adapted.params }
+      : { head: adapted, attachments: [], params: new Map() as Params };
   const program: Program = await loadProgram(model, forwardGraph(model, head, attachments));
   return {
     head,
-    encode: (rows, maxLength = null) => rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength))),
+    encode: (rows, maxLength = null) =>
+      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength))),
     run: (examples) => runExamples(program, params, examples, head),
     dispose: () => program.dispose(),
   };

@@ -1,7 +1,7 @@
 import { dimValue } from "../core/dims.js";
 import { type ParamLeaf, topological, type Value } from "../core/graph.js";
 import { fillDropoutMask, keyOf } from "../core/random.js";
-import { f32, type Feeds, sizeOf, type Tensor } from "../core/tensor.js";
+import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
 import type { Session } from "../runtime/session.js";
@@ -35,7 +35,11 @@ export async function loadProgram(model: BaseModel, outputs: Readonly<Record<str
   return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
 }
 
-async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>>, weights: ReadonlyMap<string, readonly number[]>): Promise<ReturnType<typeof emit>> {
+async function emitFor(
+  model: BaseModel,
+  outputs: Readonly<Record<string, Value>>,
+  weights: ReadonlyMap<string, readonly number[]>,
+): Promise<ReturnType<typeof emit>> {
   if (model.runtime.weights === "inputs") {
     await model.keep(weights);
     return emit(outputs);
@@ -74,7 +78,10 @@ function leavesOf(outputs: Readonly<Record<string, Value>>, kind: "weight" | "pa
 }
 
 /** Numbers in the trained parameters of a graph, and in all of its weights and parameters together. */
-export function countParameters(outputs: Readonly<Record<string, Value>>): { readonly trained_parameters: number; readonly total_parameters: number } {
+export function countParameters(outputs: Readonly<Record<string, Value>>): {
+  readonly trained_parameters: number;
+  readonly total_parameters: number;
+} {
   const size = (value: Value): number => sizeOf(value.shape.map(Number));
   const params = paramsOf(outputs);
   const trained = params.reduce((total, { value, leaf }) => total + (leaf.trained ? size(value) : 0), 0);

@@ -24,4 +24,3 @@ export interface Runtime {
   /** Ends the runtime with everything in it. */
   close(): Promise<void>;
 }
-

@@ -15,15 +15,20 @@ export const textClassification: Task = {
     const values = table.rows.map((_, i) => rawLabel(table, i));
     const numbers = values.filter((value) => typeof value === "number");
     if (numbers.length > 0 && numbers.length < values.length) {
-      const odd = values.findIndex((value) => typeof value === "number" !== (typeof values[0] === "number"));
-      throw new DataError(`${table.where(odd)}: label ${JSON.stringify(values[odd])} is a ${typeof values[odd]}, the rows before have a ${typeof values[0]}`, {
-        hint: "use strings or whole numbers for classes, or only numbers for a regression",
-      });
+      const odd = values.findIndex((value) => (typeof value === "number") !== (typeof values[0] === "number"));
+      throw new DataError(
+        `${table.where(odd)}: label ${JSON.stringify(values[odd])} is a ${typeof values[odd]}, the rows before have a ${typeof values[0]}`,
+        {
+          hint: "use strings or whole numbers for classes, or only numbers for a regression",
+        },
+      );
     }
     if (numbers.some((value) => !Number.isInteger(value))) return { kind: "number" };
     const labels = numbers.length > 0 ? [...new Set(numbers)].sort((a, b) => a - b).map(String) : [...new Set(values.map(String))].sort();
     if (labels.length < 2) {
-      throw new DataError(`${table.origin}: all rows have the label ${JSON.stringify(labels[0])}`, { hint: "classification needs at least two labels" });
+      throw new DataError(`${table.origin}: all rows have the label ${JSON.stringify(labels[0])}`, {
+        hint: "classification needs at least two labels",
+      });
     }
     return { kind: "classes", labels };
   },
@@ -52,7 +57,8 @@ export const textClassification: Task = {
     return { lossRows: i32(batch.starts), ...(target.kind === "classes" ? { classes: i32(labels) } : { targets: f32(labels) }) };
   },
 
-  loss: (logits, batch, target) => (target.kind === "classes" ? crossEntropySum(logits, batch.classes) : squaredErrorSum(logits, batch.targets)),
+  loss: (logits, batch, target) =>
+    target.kind === "classes" ? crossEntropySum(logits, batch.classes) : squaredErrorSum(logits, batch.targets),
 
   evaluate(outputs, examples, target) {
     const truth = examples.map(({ label }) => label!);
@@ -64,7 +70,10 @@ export const textClassification: Task = {
     const rows = logitRows(outputs);
     const predicted = rows.map(argmax);
     const loss = rows.reduce((total, row, i) => total - logSoftmax(row)[truth[i]!]!, 0) / rows.length;
-    return { loss, metrics: { accuracy: accuracy(truth, predicted), macro_f1: macroF1(truth, predicted), matthews: matthews(truth, predicted) } };
+    return {
+      loss,
+      metrics: { accuracy: accuracy(truth, predicted), macro_f1: macroF1(truth, predicted), matthews: matthews(truth, predicted) },
+    };
   },
 
   headline: (target) => (target.kind === "classes" ? "accuracy" : "pearson"),
@@ -111,7 +120,8 @@ function labelId(table: RowTable, index: number, target: Target): number {
   const id = target.labels.indexOf(String(label));
   if (id >= 0) return id;
   const guess = nearest(String(label), target.labels);
-  const known = target.labels.length > 12 ? `${target.labels.slice(0, 12).join(", ")}, … (${target.labels.length})` : target.labels.join(", ");
+  const known =
+    target.labels.length > 12 ? `${target.labels.slice(0, 12).join(", ")}, … (${target.labels.length})` : target.labels.join(", ");
   throw new DataError(`${table.where(index)}: label ${JSON.stringify(label)} is not one the model knows: ${known}`, {
     hint: guess === undefined ? "every label must occur in the training rows" : `did you mean "${guess}"?`,
   });

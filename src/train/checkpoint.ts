@@ -1,9 +1,9 @@
 import type { Tensor } from "../core/tensor.js";
+import { f32 } from "../core/tensor.js";
 import { CheckpointError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
-import { f32 } from "../core/tensor.js";
 import type { Metrics } from "../tasks/task.js";
 import type { AdamWState } from "./optimizer.js";
 
@@ -53,7 +53,8 @@ export function writeState(state: TrainState, identity: Readonly<Record<string, 
     best: best === undefined ? null : { step: best.step, score: best.score, loss: best.loss, metrics: best.metrics },
     identity,
   };
-  const moments = (name: string, values: ReadonlyMap<string, Float32Array>): [string, Tensor<"float32">][] => [...values].map(([path, data]) => [`${name}:${path}`, f32(data)]);
+  const moments = (name: string, values: ReadonlyMap<string, Float32Array>): [string, Tensor<"float32">][] =>
+    [...values].map(([path, data]) => [`${name}:${path}`, f32(data)]);
   return {
     [stateFile]: new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
     [paramsFile]: writeSafetensors(state.params),

@@ -41,11 +41,18 @@ export interface StepPlan {
 }
 
 /** Encodes all rows, and holds some out where there are none to evaluate on. Throws DataError with file and line. */
-export function prepareData(model: BaseModel, { task, target }: TaskHead, rows: RowTable, evalRows: RowTable | undefined, options: TrainingOptions): TrainingData {
+export function prepareData(
+  model: BaseModel,
+  { task, target }: TaskHead,
+  rows: RowTable,
+  evalRows: RowTable | undefined,
+  options: TrainingOptions,
+): TrainingData {
   const longest = longestText(model, options.max_length);
   const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
   const all = encode(rows);
-  const parts = evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: encode(evalRows) };
+  const parts =
+    evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: encode(evalRows) };
   return {
     ...parts,
     evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",
@@ -54,7 +61,11 @@ export function prepareData(model: BaseModel, { task, target }: TaskHead, rows: 
   };
 }
 
-function splitOff(all: readonly Example[], classes: boolean, seed: number): { readonly examples: readonly Example[]; readonly evalExamples: readonly Example[] } {
+function splitOff(
+  all: readonly Example[],
+  classes: boolean,
+  seed: number,
+): { readonly examples: readonly Example[]; readonly evalExamples: readonly Example[] } {
   if (all.length < leastRowsToHoldOut) return { examples: all, evalExamples: [] };
   const { train, held } = holdOut(all.length, heldOutShare, seed, classes ? all.map(({ label }) => label!) : undefined);
   return { examples: Array.from(train, (i) => all[i]!), evalExamples: Array.from(held, (i) => all[i]!) };

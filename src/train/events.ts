@@ -41,7 +41,14 @@ export type TrainEvent =
       /** Seconds since the start of training. */
       readonly seconds: number;
     }
-  | { readonly event: "eval"; readonly step: number; readonly loss: number; readonly metrics: Metrics; readonly best: boolean; readonly seconds: number }
+  | {
+      readonly event: "eval";
+      readonly step: number;
+      readonly loss: number;
+      readonly metrics: Metrics;
+      readonly best: boolean;
+      readonly seconds: number;
+    }
   | { readonly event: "checkpoint"; readonly step: number; readonly checkpoint: string }
   | { readonly event: "interrupted"; readonly step: number; readonly checkpoint: string | null }
   | {

@@ -19,7 +19,10 @@ export const trainingOptions = z.strictObject({
   eval_steps: count.nullable().default(null).describe("optimiser steps between evaluations; null for once an epoch"),
   eval_on_start: z.boolean().default(false).describe("evaluate before the first step too"),
   save_steps: count.nullable().default(null).describe("optimiser steps between checkpoints; null for once an epoch"),
-  early_stopping_patience: count.nullable().default(null).describe("stop after this many evaluations without a better result, and keep the best"),
+  early_stopping_patience: count
+    .nullable()
+    .default(null)
+    .describe("stop after this many evaluations without a better result, and keep the best"),
   group_by_length: z.boolean().default(true).describe("put rows of similar length into a batch"),
   dropout: z
     .union([z.enum(["off", "model"]), z.number().min(0).lt(1)])

@@ -2,11 +2,11 @@ import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { CheckpointError, NumericError } from "../errors.js";
 import type { Method } from "../methods/method.js";
-import { type Adapter, adapterFiles } from "../programs/adapter.js";
 import { attach, forwardGraph, initialParams, newModules, trainGraph } from "../programs/adapted-model.js";
+import { type Adapter, adapterFiles } from "../programs/adapter.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { runExamples } from "../programs/outputs.js";
-import { countParameters, loadProgram, type Params, paramsOf, type Program } from "../programs/program.js";
+import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import { type Best, type CheckpointStore, readState, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
@@ -64,9 +64,22 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const data = prepareData(model, head, input.rows, input.evalRows, options);
   const plan = planSteps(head, data.examples, options);
   const peak = options.learning_rate ?? method.learningRate;
-  const schedule = { type: options.lr_scheduler_type, learning_rate: peak, warmup_steps: warmupSteps(options.warmup_ratio, plan.total), total_steps: plan.total };
+  const schedule = {
+    type: options.lr_scheduler_type,
+    learning_rate: peak,
+    warmup_steps: warmupSteps(options.warmup_ratio, plan.total),
+    total_steps: plan.total,
+  };
   const { save_steps: _, ...fixed } = options;
-  const identity = { ...input.identity, model: model.id, task: task.name, method: method.name, config: input.config, options: fixed, data: data.fingerprint };
+  const identity = {
+    ...input.identity,
+    model: model.id,
+    task: task.name,
+    method: method.name,
+    config: input.config,
+    options: fixed,
+    data: data.fingerprint,
+  };
 
   const state = await savedState(input, identity);
   const params: Params = state?.params ?? (await initialParams(model, graph, options.seed));
@@ -205,7 +218,8 @@ async function lossAndGradients(
 async function savedState(input: TrainInput, identity: Readonly<Record<string, unknown>>): Promise<TrainState | undefined> {
   if (input.resume !== true) return undefined;
   const files = await input.checkpoints?.latest();
-  if (files === undefined) throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
+  if (files === undefined)
+    throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
   return readState(files, identity);
 }
 

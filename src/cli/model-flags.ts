@@ -1,0 +1,11 @@
+import { z } from "zod";
+
+/** Flags of the verbs that use a model with or without an adapter. */
+export const modelFlags = {
+  model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  adapter: z.string().nullable().default(null).describe("adapter: a folder or a hub id"),
+  task: z.string().nullable().default(null).describe("the Hub's name of the task; the adapter names it"),
+  map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
+  max_length: z.number().int().positive().nullable().default(null).describe("longest text in tokens; the model's limit by default"),
+  threads: z.number().int().positive().nullable().default(null).describe("threads that a run may use; all cores by default"),
+};

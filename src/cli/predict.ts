@@ -1,0 +1,62 @@
+import { z } from "zod";
+import { readRows } from "../data/read-rows.js";
+import { rowTable } from "../data/rows.js";
+import { UsageError } from "../errors.js";
+import { writeWhole } from "../node/folder.js";
+import { addFlags, readFlags } from "./flags.js";
+import { modelFlags } from "./model-flags.js";
+import { openPredictor } from "./open-predictor.js";
+import type { Verb } from "./verb.js";
+
+const flagShape = {
+  ...modelFlags,
+  input: z.string().nullable().default(null).describe("rows to predict: a .jsonl, .csv or .parquet file"),
+  output: z.string().nullable().default(null).describe("file to write, one JSON object a line; standard output by default"),
+  logits: z.boolean().default(false).describe("add the raw outputs, in label-id order"),
+};
+
+/** `peft predict`: one JSON object a row, in the rows' order. */
+export const predictVerb: Verb = {
+  describe(program) {
+    return addFlags(
+      program.command("predict").description("predict rows or texts, one JSON object a row").argument("[text...]", "texts to predict"),
+      flagShape,
+    );
+  },
+  async run(output, flags, [texts]) {
+    const options = z.strictObject(flagShape).parse(await readFlags(flagShape, flags));
+    const given = texts as readonly string[];
+    if ((options.input === null) === (given.length === 0))
+      throw new UsageError("give either --input FILE or texts", { hint: 'peft predict --adapter my-adapter "where is my parcel?"' });
+    const rows =
+      options.input === null
+        ? rowTable(
+            given.map((text) => ({ text })),
+            "arguments",
+          )
+        : await readRows(options.input, { map: options.map });
+    const ready = await openPredictor(output, options);
+    try {
+      const outputs = await ready.run(ready.encode(withoutLabels(rows), options.max_length));
+      const { width, logits } = outputs;
+      const lines = ready.head.task
+        .predict(outputs, ready.head.target)
+        .map((prediction, i) =>
+          options.logits ? { ...prediction, logits: Array.from(logits.subarray(i * width, (i + 1) * width)) } : prediction,
+        );
+      if (options.output === null) for (const line of lines) output.row(line);
+      else {
+        await writeWhole(options.output, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+        output.note(`${lines.length} rows written to ${options.output}`);
+      }
+      return 0;
+    } finally {
+      await ready.close();
+    }
+  },
+};
+
+/** Rows to predict may carry labels that the model does not know; they are not looked at. */
+function withoutLabels(table: ReturnType<typeof rowTable>): ReturnType<typeof rowTable> {
+  return { ...table, rows: table.rows.map(({ label: _, ...row }) => row) };
+}
