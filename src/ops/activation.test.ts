@@ -2,7 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { input } from "../core/graph.js";
 import { ConfigError } from "../errors.js";
 import { activation } from "./activation.js";
-import { awayFromZero, erfOf, reader, tabulate } from "./op-cases.fixture.js";
+import { awayFromZero, erfOf, reader, tabulate } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, runGraph, testRuntime } from "./run-graph.fixture.js";
 
 const runtime = testRuntime();

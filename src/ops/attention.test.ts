@@ -5,7 +5,7 @@ import { type Feeds, f32, i32 } from "../core/tensor.js";
 import { ShapeError } from "../errors.js";
 import { attend, lengthMask, mergeHeads, splitHeads } from "./attention.js";
 import { mul } from "./elementwise.js";
-import { type At, type Reference, reader, tabulate, total } from "./op-cases.fixture.js";
+import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
 
 const runtime = testRuntime();

@@ -10,8 +10,8 @@ import { linear } from "./linear.js";
 import { crossEntropySum } from "./loss.js";
 import { gather, reshape } from "./movement.js";
 import { layerNorm, layerNormOp } from "./norm.js";
-import { reader, tabulate, total } from "./op-cases.fixture.js";
 import { sum } from "./reduce.js";
+import { reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
 
 const runtime = testRuntime();

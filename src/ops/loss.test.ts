@@ -3,7 +3,7 @@ import { input } from "../core/graph.js";
 import { f32, i32 } from "../core/tensor.js";
 import { gradient } from "./gradient.js";
 import { crossEntropySum, squaredErrorSum } from "./loss.js";
-import { reader, tabulate, total } from "./op-cases.fixture.js";
+import { reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
 
 const runtime = testRuntime();

@@ -1,6 +1,5 @@
-import type { OpDef, TensorType, Value } from "../core/graph.js";
-import { apply, apply1 } from "../core/graph.js";
-import { f32, i32, sizeOf, type Tensor } from "../core/tensor.js";
+import { apply, apply1, type OpDef, type Value } from "../core/graph.js";
+import { f32, i32, type Tensor } from "../core/tensor.js";
 import { geluGradOp, geluOp } from "./activation.js";
 import { lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import * as elementwise from "./elementwise.js";
@@ -23,18 +22,10 @@ import {
 } from "./movement.js";
 import { layerNorm, layerNormOp } from "./norm.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
+import { type At, awayFromZero, erfOf, type Reference, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 
 const { add, sub, mul, div, neg, exp, log, sqrt, tanh, sigmoid, relu, erf } = elementwise;
-
-/** Reads a tensor in a reference: `x(i, j)`. */
-export type At = (...index: number[]) => number;
-
-/** A dense result in float64. */
-export interface Reference {
-  readonly shape: readonly number[];
-  readonly data: readonly number[];
-}
 
 /** One op on given inputs, with what it should give. Float inputs are differentiated unless they are `fixed`. */
 export interface OpCase<K extends string = string> {
@@ -52,56 +43,7 @@ export interface OpCase<K extends string = string> {
   reference(inputs: Readonly<Record<K, At>>): Reference;
 }
 
-/** Inputs that an op's shape rule must refuse, with the whole message. */
-export interface Refusal<A = unknown> {
-  readonly op: OpDef<A>;
-  readonly types: readonly TensorType[];
-  readonly attrs: A;
-  readonly message: string;
-}
-
-/** A tensor of `shape` whose elements are computed from their index. */
-export function tabulate(shape: readonly number[], at: At): Reference {
-  const strides = shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
-  const data = Array.from({ length: sizeOf(shape) }, (_, flat) =>
-    at(...shape.map((size, axis) => Math.floor(flat / strides[axis]!) % size)),
-  );
-  return { shape, data };
-}
-
-/** Reads a tensor by index. */
-export function reader({ shape, data }: Tensor): At {
-  return (...index) => Number(data[index.reduce((flat, i, axis) => flat * shape[axis]! + i, 0)]);
-}
-
-/** Σ at(i) for i in [0, n). */
-export function total(n: number, at: (i: number) => number): number {
-  let result = 0;
-  for (let i = 0; i < n; i++) result += at(i);
-  return result;
-}
-
-/** erf by its Maclaurin series, exact to about 1e-12 for |x| < 3. */
-export function erfOf(x: number): number {
-  let [term, result] = [x, x];
-  for (let n = 1; n < 80; n++) {
-    term *= -(x * x) / n;
-    result += term / (2 * n + 1);
-  }
-  return (2 / Math.sqrt(Math.PI)) * result;
-}
-
-/** A random tensor without values within 0.1 of 0, for functions with a kink or a pole there. */
-export function awayFromZero(shape: readonly number[], label: string): Tensor<"float32"> {
-  return f32(
-    randomTensor(shape, label).data.map((x) => x + 0.1 * (x < 0 ? -1 : 1)),
-    shape,
-  );
-}
-
 const opCase = <K extends string>(definition: OpCase<K>): OpCase => definition;
-const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expected: string): Refusal =>
-  ({ op, types, attrs, message: expected }) as Refusal;
 
 function unaryCase(
   op: OpDef,
@@ -492,120 +434,4 @@ export const opCases: readonly OpCase[] = [
     build: ({ classes }) => apply1(oneHotOp, [classes], { classes: 4 }),
     reference: ({ classes }) => tabulate([5, 4], (i, j) => (classes(i) === j ? 1 : 0)),
   }),
-];
-
-const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
-const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
-const plain = { transA: false, transB: false, alpha: 1 };
-
-/** What each op's shape rule refuses; at least one per op. */
-export const refusals: readonly Refusal[] = [
-  ...[elementwise.addOp, elementwise.subOp, elementwise.mulOp, elementwise.divOp].flatMap((op) => [
-    refusal(
-      op,
-      [float("T", 3), float(4)],
-      null,
-      "got float32[T,3], float32[4]; expected shapes that are equal or 1 in every place, counted from the right",
-    ),
-    refusal(
-      op,
-      [float("T"), float("S")],
-      null,
-      "got float32[T], float32[S]; expected shapes that are equal or 1 in every place, counted from the right",
-    ),
-    refusal(op, [float(3)], null, "got float32[3]; expected 2 inputs of float32"),
-    refusal(op, [float(3), int(3)], null, "got float32[3], int32[3]; expected 2 inputs of float32"),
-  ]),
-  ...[
-    elementwise.negOp,
-    elementwise.expOp,
-    elementwise.logOp,
-    elementwise.sqrtOp,
-    elementwise.tanhOp,
-    elementwise.sigmoidOp,
-    elementwise.reluOp,
-    elementwise.signOp,
-    elementwise.erfOp,
-    geluOp,
-  ].flatMap((op) => [
-    refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
-    refusal(op, [], null, "got nothing; expected 1 input of float32"),
-  ]),
-  refusal(geluGradOp, [float(2, 3), float(3, 2)], null, "got float32[2,3], float32[3,2]; expected two equal shapes"),
-  refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
-  refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
-  refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
-  refusal(reshapeOp, [float("T", 6)], { shape: ["T", 2, 4] }, "got float32[T,6]; expected as many elements as [T,2,4] has"),
-  refusal(reshapeOp, [float("B*S", 6)], { shape: ["B", "T", 6] }, "got float32[B*S,6]; expected as many elements as [B,T,6] has"),
-  refusal(expandOp, [float(2, 3)], { shape: [4, 3] }, "got float32[2,3]; expected a shape that broadcasts to [4,3]"),
-  refusal(expandOp, [float(1, 3)], { shape: [3] }, "got float32[1,3]; expected a shape that broadcasts to [3]"),
-  refusal(transposeOp, [float(2, 3)], { order: [0, 2, 1] }, "got float32[2,3]; expected as many axes as the order [0,2,1] names"),
-  refusal(transposeOp, [float(2, 3)], { order: [1, 1] }, "got float32[2,3]; expected as many axes as the order [1,1] names"),
-  refusal(gatherOp, [float(2, 3), float(4)], null, "got float32[2,3], float32[4]; expected a table [R, ...] and int32 indices [N]"),
-  refusal(gatherOp, [float(2, 3), int(4, 1)], null, "got float32[2,3], int32[4,1]; expected a table [R, ...] and int32 indices [N]"),
-  refusal(
-    scatterAddOp,
-    [float("N", 3), int("T")],
-    { rows: 4 },
-    "got float32[N,3], int32[T]; expected float32 rows [N, ...] and int32 indices [N]",
-  ),
-  refusal(
-    concatOp,
-    [float(2, 3), float(2, 4)],
-    { axis: 0 },
-    "got float32[2,3], float32[2,4]; expected shapes that are equal but for axis 0",
-  ),
-  refusal(concatOp, [float(2, 3), int(2, 3)], { axis: 0 }, "got float32[2,3], int32[2,3]; expected shapes that are equal but for axis 0"),
-  refusal(sliceOp, [float(2, 3)], { axis: 1, start: 1, end: 4 }, "got float32[2,3]; expected an axis 1 that holds [1, 4)"),
-  refusal(sliceOp, [float(2, 3)], { axis: 1, start: 2, end: 1 }, "got float32[2,3]; expected an axis 1 that holds [2, 1)"),
-  refusal(sliceOp, [float("T", 3)], { axis: 0, start: 0, end: "T+1" }, "got float32[T,3]; expected an axis 0 that holds [0, T+1)"),
-  refusal(sliceOp, [float(2, 3)], { axis: 1, start: -1, end: 2 }, "got float32[2,3]; expected an axis 1 that holds [-1, 2)"),
-  refusal(gemmOp, [float("T", 3), float(4, 3)], plain, "got float32[T,3], float32[4,3]; expected inner sizes that agree: 3 is not 4"),
-  refusal(
-    gemmOp,
-    [float(3, "T"), float(4, 5)],
-    { ...plain, transA: true, transB: true },
-    "got float32[3,T], float32[4,5]; expected inner sizes that agree, A transposed, B transposed: 3 is not 5",
-  ),
-  refusal(gemmOp, [float(2, "T", 3), float(3, 4)], plain, "got float32[2,T,3], float32[3,4]; expected two matrices"),
-  refusal(
-    gemmOp,
-    [float("T", 3), float(3, 4), float("T", 1)],
-    plain,
-    "got float32[T,3], float32[3,4], float32[T,1]; expected an addend of shape [T,4] or [4]",
-  ),
-  refusal(
-    matmulOp,
-    [float("B", 2, 3), float("S", 3, 4)],
-    plain,
-    "got float32[B,2,3], float32[S,3,4]; expected equal sizes before the last two axes",
-  ),
-  refusal(
-    matmulOp,
-    [float("B", 2, 3), float("B", 4, 3)],
-    plain,
-    "got float32[B,2,3], float32[B,4,3]; expected inner sizes that agree: 3 is not 4",
-  ),
-  refusal(
-    layerNormOp,
-    [float("T", 7), float(7), float(6)],
-    { eps: 0 },
-    "got float32[T,7], float32[7], float32[6]; expected x [.., D], weight [D] and bias [D]",
-  ),
-  refusal(
-    padRowsOp,
-    [float("T", 2), int("B*S"), int("L")],
-    null,
-    "got float32[T,2], int32[B*S], int32[L]; expected x [T, D], padIndex [P] and tokenIndex [T]",
-  ),
-  refusal(
-    unpadRowsOp,
-    [float("B*S", 2), int("T"), int("B*S"), float("T", 1)],
-    null,
-    "got float32[B*S,2], int32[T], int32[B*S], float32[T,1]; expected y [P, D], tokenIndex [T], padIndex [P] and rowMask [P, 1]",
-  ),
-  refusal(lengthMaskOp, [int("S"), float("B")], null, "got int32[S], float32[B]; expected int32 slots [S] and lengths [B]"),
-  refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
-  refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
-  refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
 ];

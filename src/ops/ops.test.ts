@@ -4,7 +4,9 @@ import { apply, input, leaf, type OpDef, topological } from "../core/graph.js";
 import type { Tensor } from "../core/tensor.js";
 import { ShapeError } from "../errors.js";
 import { transpose } from "./movement.js";
-import { type OpCase, opCases, reader, refusals } from "./op-cases.fixture.js";
+import { type OpCase, opCases } from "./op-cases.fixture.js";
+import { refusals } from "./op-refusals.fixture.js";
+import { reader } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, runGraph, testRuntime } from "./run-graph.fixture.js";
 
 const runtime = testRuntime();
@@ -13,7 +15,7 @@ afterAll(() => runtime.close());
 const isOp = (value: unknown): value is OpDef =>
   typeof value === "object" && value !== null && "name" in value && "infer" in value && "emit" in value;
 const files = readdirSync(new URL(".", import.meta.url)).filter((file) => /^[\w-]+\.ts$/.test(file));
-const modules: readonly Record<string, unknown>[] = await Promise.all(files.map((file) => import(`./${file}`)));
+const modules: readonly Record<string, unknown>[] = await Promise.all(files.map((file) => import(/* @vite-ignore */ `./${file}`)));
 const ops = modules.flatMap((module) => Object.values(module).filter(isOp));
 
 const isFloat = (entry: [string, Tensor]): entry is [string, Tensor<"float32">] => entry[1].dtype === "float32";
