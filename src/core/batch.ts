@@ -21,7 +21,7 @@ export interface BatchInputs {
   readonly slots: Value;
   /** 1 for real places, 0 for padding, float32 [B*S, 1]. */
   readonly rowMask: Value;
-  /** Packed rows that the head reads, int32 [L]: the first token of each text for classification. */
+  /** Packed rows that the head reads, int32 [L]: the first token of each text for classification, where L is B. */
   readonly lossRows: Value;
   /** Class of each loss row, int32 [L]. */
   readonly classes: Value;
@@ -31,8 +31,9 @@ export interface BatchInputs {
   readonly lossScale: Value;
 }
 
-/** The batch's inputs as fresh leaves, for one graph. */
-export function batchInputs(): BatchInputs {
+/** The batch's inputs as fresh leaves, for one graph. `onePerText` says that the head reads one row of each text, so that L is B. */
+export function batchInputs(onePerText: boolean): BatchInputs {
+  const L = onePerText ? "B" : "L";
   return {
     ids: input("ids", "int32", ["T"]),
     positions: input("positions", "int32", ["T"]),
@@ -42,9 +43,9 @@ export function batchInputs(): BatchInputs {
     lengths: input("lengths", "int32", ["B"]),
     slots: input("slots", "int32", ["S"]),
     rowMask: input("rowMask", "float32", ["B*S", 1]),
-    lossRows: input("lossRows", "int32", ["L"]),
-    classes: input("classes", "int32", ["L"]),
-    targets: input("targets", "float32", ["L"]),
+    lossRows: input("lossRows", "int32", [L]),
+    classes: input("classes", "int32", [L]),
+    targets: input("targets", "float32", [L]),
     lossScale: input("lossScale", "float32", []),
   };
 }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { FileError, nearest } from "../errors.js";
@@ -6,6 +7,8 @@ import { byteRange } from "./memory-files.js";
 
 /** One read call asks for at most this many bytes; the operating system's own limit is 2 GiB. */
 const MAX_READ = 2 ** 30;
+/** Bytes hashed at a time. */
+const HASH_CHUNK = 2 ** 20;
 
 /**
  * The files of a folder on disk. Node only. Each read opens the file and closes it again, so there is nothing to dispose.
@@ -40,7 +43,29 @@ export function directory(path: string): Files {
         await handle?.close();
       }
     },
+    sha256: async (name) => {
+      const file = inside(path, name);
+      return sha256File(file).catch(async (cause: unknown) => {
+        throw isMissing(cause) ? await missing(file, cause) : unreadable(file, cause);
+      });
+    },
   };
+}
+
+/** The sha256 of a file, hexadecimal; one small buffer serves for the whole of it. */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  const handle = await open(path, "r");
+  try {
+    const buffer = new Uint8Array(HASH_CHUNK);
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, 0, HASH_CHUNK);
+      if (bytesRead === 0) return hash.digest("hex");
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readRange(handle: FileHandle, file: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -9,4 +9,6 @@ export interface Files {
   size(name: string): Promise<number | undefined>;
   /** Bytes `[start, end)` of a file, the whole of it by default. Throws FileError when it is missing or shorter. */
   read(name: string, start?: number, end?: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** The sha256 of a file as hex digits, where it can be had without reading the file through `read`. Throws FileError when it is missing. */
+  sha256?(name: string): Promise<string>;
 }

@@ -1,5 +1,4 @@
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { FileError, NetworkError } from "../errors.js";
 import { type HubConnection, hubGet, type Subject, UnreachableError, unreachable, within } from "./hub-request.js";
@@ -104,13 +103,6 @@ async function begin(item: Download, handle: FileHandle, have: number): Promise<
     for await (const chunk of handle.createReadStream({ start: 0, end: have - 1, autoClose: false })) hash.update(chunk);
   }
   return hash;
-}
-
-/** sha256 of a file, hexadecimal. */
-export async function sha256File(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
-  return hash.digest("hex");
 }
 
 function continues(response: Response, from: number): boolean {

@@ -3,10 +3,9 @@ import { basename, dirname, isAbsolute, join } from "node:path";
 import { z } from "zod";
 import { FileError, ModelError, NetworkError, nearest, PeftError } from "../errors.js";
 import { type CatalogueEntry, catalogue } from "./catalogue.js";
-import { directory } from "./directory.js";
+import { directory, sha256File } from "./directory.js";
 import type { Files } from "./files.js";
 import { cachedSnapshot, fetchSnapshot, type HubOptions, type Snapshot, UnreachableError, type Wanted } from "./hub.js";
-import { sha256File } from "./hub-download.js";
 import { expand, hubSettings, peftHome } from "./hub-environment.js";
 import { fetchFromPackage, hasPackage } from "./packages.js";
 

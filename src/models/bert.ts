@@ -53,14 +53,14 @@ export const bert: ModelFamily<BertConfig> = {
 
   limits: (c) => ({ maxPositions: c.max_position_embeddings, vocabSize: c.vocab_size }),
 
-  encode(m, c) {
+  encode(m, c, rows) {
     const e = "bert.embeddings";
     const words = m.embedding(`${e}.word_embeddings`, c.vocab_size, c.hidden_size, m.batch.ids);
     const types = m.embedding(`${e}.token_type_embeddings`, c.type_vocab_size, c.hidden_size, m.batch.typeIds);
     const positions = m.embedding(`${e}.position_embeddings`, c.max_position_embeddings, c.hidden_size, m.batch.positions);
     let h = m.layerNorm(`${e}.LayerNorm`, add(add(words, types), positions), c.layer_norm_eps);
     h = m.dropout(e, h, c.hidden_dropout_prob);
-    for (let i = 0; i < c.num_hidden_layers; i++) h = layer(m, c, i, h);
+    for (let i = 0; i < c.num_hidden_layers; i++) h = layer(m, c, i, h, i === c.num_hidden_layers - 1 ? rows : undefined);
     return h;
   },
 
@@ -70,8 +70,7 @@ export const bert: ModelFamily<BertConfig> = {
       output: "classifier",
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
-        const first = gather(hidden, m.batch.lossRows);
-        const pooled = tanh(m.linear("bert.pooler.dense", first, "pooler", c.hidden_size, { init }));
+        const pooled = tanh(m.linear("bert.pooler.dense", hidden, "pooler", c.hidden_size, { init }));
         return m.linear("classifier", m.dropout("classifier", pooled, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
           init,
         });
@@ -85,16 +84,17 @@ export const bert: ModelFamily<BertConfig> = {
   },
 };
 
-/** One layer: attention, then the MLP, each added to its input and normalised after the sum. h [T, D] → [T, D]. */
-function layer(m: ModelBuilder, c: BertConfig, i: number, h: Value): Value {
+/** One layer: attention, then the MLP, each added to its input and normalised after the sum. h [T, D] → [T, D], or [B, D] for `rows`. */
+function layer(m: ModelBuilder, c: BertConfig, i: number, h: Value, rows?: Value): Value {
   const L = `bert.encoder.layer.${i}`;
   const a = `${L}.attention`;
-  const q = m.linear(`${a}.self.query`, h, "query", c.hidden_size);
+  const wanted = rows === undefined ? h : gather(h, rows);
+  const q = m.linear(`${a}.self.query`, wanted, "query", c.hidden_size);
   const k = m.linear(`${a}.self.key`, h, "key", c.hidden_size);
   const v = m.linear(`${a}.self.value`, h, "value", c.hidden_size);
   const context = m.attention(`${a}.self`, i, c.num_attention_heads, q, k, v, c.attention_probs_dropout_prob);
   const attended = m.linear(`${a}.output.dense`, context, "attention-output", c.hidden_size);
-  const x = m.sublayer(`${a}.output`, "attention", i, m.dropout(`${a}.output`, attended, c.hidden_dropout_prob), h, (sum) =>
+  const x = m.sublayer(`${a}.output`, "attention", i, m.dropout(`${a}.output`, attended, c.hidden_dropout_prob), wanted, (sum) =>
     m.layerNorm(`${a}.output.LayerNorm`, sum, c.layer_norm_eps),
   );
   const up = activation(c.hidden_act)(m.linear(`${L}.intermediate.dense`, x, "up", c.intermediate_size));

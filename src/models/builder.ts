@@ -14,10 +14,10 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved } from "../methods/targets.js";
-import { attend, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
+import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm, linear } from "../ops/linear.js";
-import { gather } from "../ops/movement.js";
+import { gather, reshape } from "../ops/movement.js";
 import { layerNorm } from "../ops/norm.js";
 
 /** What a builder is given. */
@@ -55,6 +55,7 @@ export class ModelBuilder {
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   #mask: Value | undefined;
+  #places: HeadPlaces | undefined;
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
@@ -138,18 +139,23 @@ export class ModelBuilder {
     return gather(this.weight(`${path}.weight`, [rows, width]), indices);
   }
 
-  /** Multi-head attention of packed rows q, k, v [T, D] within each text → [T, D]. `dropout` is the configured rate on the probabilities. */
+  /**
+   * Multi-head attention within each text. k, v are packed rows [T, D]; q is too, or one row of each text [B, D]. Returns q's shape.
+   * `dropout` is the configured rate on the probabilities.
+   */
   attention(path: string, layer: number, heads: number, q: Value, k: Value, v: Value, dropout: number): Value {
     const site: AttentionSite = { path, layer, heads, headDim: Number(q.shape[1]) / heads };
     this.#attentions.push(site);
     this.#mask ??= lengthMask(this.batch);
-    let kv = { key: splitHeads(k, heads, this.batch), value: splitHeads(v, heads, this.batch), mask: this.#mask };
+    this.#places ??= headPlaces(this.batch, heads);
+    const places = this.#places;
+    let kv = { key: splitHeads(k, places), value: splitHeads(v, places), mask: this.#mask };
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
-    const context = attend(splitHeads(q, heads, this.batch), kv.key, kv.value, kv.mask, (p) =>
-      this.dropout(`${path}.probabilities`, p, dropout),
-    );
-    return mergeHeads(context, this.batch);
+    const { key, value, mask } = kv;
+    const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
+    if (q.shape[0] === "T") return mergeHeads(attend(splitHeads(q, places), key, value, mask, drop), places);
+    return reshape(attend(reshape(q, ["B", heads, 1, site.headDim]), key, value, mask, drop), q.shape);
   }
 
   /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */

@@ -15,7 +15,7 @@ export interface Head<C = any> {
   readonly modules: readonly string[];
   /** The linear layer that gives the outputs, by its path: its weight tells how many there are. */
   readonly output: string;
-  /** Hidden states [T, D] → what the task's loss reads, [L, outputs]. */
+  /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
 }
 
@@ -28,8 +28,11 @@ export interface ModelFamily<C = any> {
   /** Reads config.json. Throws ConfigError or ModelError for what is not supported, by name. */
   parse(config: unknown): C;
   limits(config: C): ModelLimits;
-  /** Token ids in the batch → hidden states [T, D]. */
-  encode(m: ModelBuilder, config: C): Value;
+  /**
+   * Token ids in the batch → hidden states of all tokens [T, D], or of one row of each text [B, D] where `rows` (int32 [B]) names them: then
+   * the last layer need not compute the others, whose values nobody reads.
+   */
+  encode(m: ModelBuilder, config: C, rows?: Value): Value;
   /** Heads by task. */
   readonly heads: Readonly<Record<string, Head<C>>>;
   /** Other names that published checkpoints have for a path, beside the one without the prefix. */

@@ -42,14 +42,20 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
   const method = methodNamed(job.method);
   const config = parseOptions(`${method.name} option`, method.config, job.set);
   const asked = job.task === null ? undefined : taskNamed(job.task);
-  await writableFolder(job.out);
-  const rows = await readRows(job.data, { map: job.map });
-  const evalRows = job.eval === null ? undefined : await readRows(job.eval, { map: job.map });
-  const task = asked ?? taskOfRows(rows);
-  const store = job.resume === false ? checkpointFolders(job.out) : await checkpointsToResume(job.out, job.resume);
-  const model = typeof given === "object" ? given : await loadModel(job.model, { threads: job.threads ?? undefined, onProgress, signal });
+  const dropIfEmpty = await writableFolder(job.out);
+  let opened: LoadedModel | undefined;
   try {
-    const sha256 = await weightsSha256(model.files);
+    const rows = await readRows(job.data, { map: job.map });
+    const evalRows = job.eval === null ? undefined : await readRows(job.eval, { map: job.map });
+    const task = asked ?? taskOfRows(rows);
+    const store = job.resume === false ? checkpointFolders(job.out) : await checkpointsToResume(job.out, job.resume);
+    if (typeof given !== "object") opened = await loadModel(job.model, { threads: job.threads ?? undefined, onProgress, signal });
+    const model = typeof given === "object" ? given : opened!;
+    let hash: Promise<string> | undefined;
+    const sha256 = (): Promise<string> => {
+      hash ??= weightsSha256(model.files);
+      return hash;
+    };
     const options = trainingOptions.parse(
       Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])),
     );
@@ -65,7 +71,7 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
       checkpoints: store,
       resume: job.resume !== false,
       signal,
-      identity: { base_sha256: sha256 },
+      identity: async () => ({ base_sha256: await sha256() }),
       now: () => performance.now() / 1000,
       peakMemory: () => process.resourceUsage().maxRSS * 1024,
     });
@@ -88,7 +94,7 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
       const record = {
         task: task.name,
         labels: start!.labels,
-        base_model: { id: model.id, revision: model.revision, sha256 },
+        base_model: { id: model.id, revision: model.revision, sha256: await sha256() },
         method: method.name,
         method_config: config,
         options: { ...options, data: job.data, eval: job.eval, map: job.map },
@@ -128,11 +134,13 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
       return { adapter: result.value.adapter, path: job.out, finished: true, metrics: end.metrics };
     }
   } finally {
-    if (typeof given !== "object") await model.close();
+    await opened?.close();
+    await dropIfEmpty();
   }
 }
 
-function taskOfRows(rows: RowTable): Task {
+/** The task whose columns the rows have. Throws ConfigError where there is none. */
+export function taskOfRows(rows: RowTable): Task {
   const columns = new Set(Object.keys(rows.rows[0] ?? {}));
   const found = tasks.find((task) => task.columns.required.every((column) => columns.has(column)));
   if (found !== undefined) return found;

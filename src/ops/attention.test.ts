@@ -3,7 +3,7 @@ import { type BatchInputs, batchInputs } from "../core/batch.js";
 import { input, type Value } from "../core/graph.js";
 import { type Feeds, f32, i32 } from "../core/tensor.js";
 import { ShapeError } from "../errors.js";
-import { attend, lengthMask, mergeHeads, splitHeads } from "./attention.js";
+import { attend, headPlaces, lengthMask, mergeHeads, splitHeads } from "./attention.js";
 import { mul } from "./elementwise.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
@@ -45,15 +45,16 @@ function packed(pad: number): Feeds {
 function attention(values: Readonly<Record<string, Value>>, dropout: (p: Value) => Value = (p) => p): Value {
   const { q, k, v, padIndex, tokenIndex, rowMask, lengths, slots } = values;
   const batch: BatchInputs = {
-    ...batchInputs(),
+    ...batchInputs(false),
     padIndex: padIndex!,
     tokenIndex: tokenIndex!,
     rowMask: rowMask!,
     lengths: lengths!,
     slots: slots!,
   };
-  const split = (x: Value): Value => splitHeads(x, heads, batch);
-  return mergeHeads(attend(split(q!), split(k!), split(v!), lengthMask(batch), dropout), batch);
+  const places = headPlaces(batch, heads);
+  const split = (x: Value): Value => splitHeads(x, places);
+  return mergeHeads(attend(split(q!), split(k!), split(v!), lengthMask(batch), dropout), places);
 }
 
 /** Attention of each text by itself, in float64: softmax(q·kᵀ/√K)·v. */
@@ -112,7 +113,7 @@ describe("attention over a packed batch", () => {
 });
 
 it("splitHeads refuses a width that the heads do not divide", () => {
-  expect(() => splitHeads(input("x", "float32", ["T", 7]), 2, batchInputs())).toThrow(
+  expect(() => splitHeads(input("x", "float32", ["T", 7]), headPlaces(batchInputs(false), 2))).toThrow(
     new ShapeError("splitHeads: got float32[T,7]; expected [T, D] with D a multiple of 2 heads"),
   );
 });

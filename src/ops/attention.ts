@@ -1,9 +1,10 @@
 import type { BatchInputs } from "../core/batch.js";
+import { dimMul } from "../core/dims.js";
 import { apply1, type OpDef, type Value } from "../core/graph.js";
-import { f32, i64 } from "../core/tensor.js";
+import { f32, i32, i64 } from "../core/tensor.js";
 import { add, mul } from "./elementwise.js";
 import { matmul } from "./linear.js";
-import { gather, reshape, transpose } from "./movement.js";
+import { expand, gather, reshape } from "./movement.js";
 import { softmax } from "./reduce.js";
 import { sameShape, shapeError } from "./shapes.js";
 
@@ -66,19 +67,100 @@ export function lengthMask(batch: BatchInputs): Value {
   return apply1(lengthMaskOp, [batch.slots, batch.lengths], null);
 }
 
-/** Packed rows [T, heads*K] to one matrix per text and head, [B, heads, S, K]. */
-export function splitHeads(x: Value, heads: number, batch: BatchInputs): Value {
-  const width = Number(x.shape[1]);
-  if (!Number.isInteger(width / heads)) throw shapeError("splitHeads", [x.type], `[T, D] with D a multiple of ${heads} heads`);
-  const padded = apply1(padRowsOp, [x, batch.padIndex, batch.tokenIndex], null);
-  return transpose(reshape(padded, ["B", "S", heads, width / heads]), [0, 2, 1, 3]);
+/** Places of packed rows in [B, heads, S] order: padIndex [B*S], lengths [B], slots [S] → int32 [B*heads*S], rows of a [T*heads, K] view. */
+export const headPadOp: OpDef<{ readonly heads: number }> = {
+  name: "head_pad",
+  infer: (inputs, { heads }) => {
+    const [padIndex, lengths, slots] = inputs;
+    const fits = inputs.length === 3 && inputs.every((type) => type.dtype === "int32" && type.shape.length === 1);
+    if (!fits || padIndex!.shape[0] !== dimMul(lengths!.shape[0]!, slots!.shape[0]!)) {
+      throw shapeError("head_pad", inputs, "int32 padIndex [B*S], lengths [B] and slots [S]");
+    }
+    return [{ dtype: "int32", shape: [dimMul(padIndex!.shape[0]!, heads)] }];
+  },
+  vjp: "stop",
+  emit: (e, [padIndex, lengths], { heads }) => {
+    const [texts] = e.node("Shape", [lengths!]);
+    const [rows] = e.node("Reshape", [padIndex!, e.node("Concat", [texts!, e.constant(i64([1, -1]))], { axis: 0 })[0]!]);
+    const [first] = e.node("Mul", [rows!, e.constant(i32([heads], []))]);
+    const [all] = e.node("Add", [
+      first!,
+      e.constant(
+        i32(
+          Int32Array.from({ length: heads }, (_, head) => head),
+          [heads, 1],
+        ),
+      ),
+    ]);
+    return e.node("Reshape", [all!, e.constant(i64([-1]))]);
+  },
+};
+
+/** The inverse of head_pad: tokenIndex [T], slots [S] → int32 [T*heads], places in [B, heads, S] of each token's heads. */
+export const headTokenOp: OpDef<{ readonly heads: number }> = {
+  name: "head_token",
+  infer: (inputs, { heads }) => {
+    if (inputs.length !== 2 || inputs.some((type) => type.dtype !== "int32" || type.shape.length !== 1)) {
+      throw shapeError("head_token", inputs, "int32 tokenIndex [T] and slots [S]");
+    }
+    return [{ dtype: "int32", shape: [dimMul(inputs[0]!.shape[0]!, heads)] }];
+  },
+  vjp: "stop",
+  emit: (e, [tokenIndex, slots], { heads }) => {
+    // b·heads·S + head·S + s, from the place b·S + s
+    const [size] = e.node("Cast", [e.node("Size", [slots!])[0]!], { to: 6 });
+    const [slot] = e.node("Mod", [tokenIndex!, size!]);
+    const [text] = e.node("Mul", [e.node("Sub", [tokenIndex!, slot!])[0]!, e.constant(i32([heads], []))]);
+    const [first] = e.node("Unsqueeze", [e.node("Add", [text!, slot!])[0]!, e.constant(i64([1]))]);
+    const [offsets] = e.node("Mul", [
+      e.constant(
+        i32(
+          Int32Array.from({ length: heads }, (_, head) => head),
+          [1, heads],
+        ),
+      ),
+      size!,
+    ]);
+    const [all] = e.node("Add", [first!, offsets!]);
+    return e.node("Reshape", [all!, e.constant(i64([-1]))]);
+  },
+};
+
+/** Where the heads of packed rows stand in [B, heads, S]; computed once a graph and used by all layers. */
+export interface HeadPlaces {
+  readonly heads: number;
+  /** For each place in [B, heads, S] the row of a [T*heads, K] view, int32 [B*heads*S]. */
+  readonly pad: Value;
+  /** For each row of a [T*heads, K] view its place in [B, heads, S], int32 [T*heads]. */
+  readonly token: Value;
+  /** 1 for real places, 0 for padding, [B*heads*S, 1]. */
+  readonly mask: Value;
+}
+
+/** The places of `heads` heads in a packed batch. */
+export function headPlaces(batch: BatchInputs, heads: number): HeadPlaces {
+  const mask = expand(reshape(batch.rowMask, ["B", 1, "S", 1]), ["B", heads, "S", 1]);
+  return {
+    heads,
+    pad: apply1(headPadOp, [batch.padIndex, batch.lengths, batch.slots], { heads }),
+    token: apply1(headTokenOp, [batch.tokenIndex, batch.slots], { heads }),
+    mask: reshape(mask, [dimMul("B", heads, "S"), 1]),
+  };
+}
+
+/** Packed rows [T, heads*K] to one matrix per text and head, [B, heads, S, K]: one gather of K numbers a row, no transpose. */
+export function splitHeads(x: Value, { heads, pad, token }: HeadPlaces): Value {
+  const headDim = Number(x.shape[1]) / heads;
+  if (!Number.isInteger(headDim)) throw shapeError("splitHeads", [x.type], `[T, D] with D a multiple of ${heads} heads`);
+  const rows = reshape(x, [dimMul(x.shape[0]!, heads), headDim]);
+  return reshape(apply1(padRowsOp, [rows, pad, token], null), ["B", heads, "S", headDim]);
 }
 
 /** [B, heads, S, K] back to packed rows [T, heads*K]. */
-export function mergeHeads(x: Value, batch: BatchInputs): Value {
-  const [, heads, , headDim] = x.shape;
-  const padded = reshape(transpose(x, [0, 2, 1, 3]), ["B*S", Number(heads) * Number(headDim)]);
-  return apply1(unpadRowsOp, [padded, batch.tokenIndex, batch.padIndex, batch.rowMask], null);
+export function mergeHeads(x: Value, { heads, pad, token, mask }: HeadPlaces): Value {
+  const headDim = Number(x.shape[3]);
+  const rows = apply1(unpadRowsOp, [reshape(x, [dimMul("B", heads, "S"), headDim]), token, pad, mask], null);
+  return reshape(rows, ["T", heads * headDim]);
 }
 
 /**

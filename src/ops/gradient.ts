@@ -1,7 +1,8 @@
-import { constant, type Node, topological, type Value } from "../core/graph.js";
+import { apply1, constant, type Node, topological, type Value } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
 import { GraphError } from "../errors.js";
 import { add } from "./elementwise.js";
+import { gemmOp, type ProductAttrs } from "./linear.js";
 import { reshape } from "./movement.js";
 import { sum } from "./reduce.js";
 import { sameShape, show } from "./shapes.js";
@@ -50,8 +51,21 @@ function backward({ op, inputs, outputs, attrs }: Node, grad: Value, path: Reado
       throw new GraphError(`gradient: ${op.name} gives its input ${i} no gradient, but a parameter stands behind it`);
     const fitted = sumTo(part, target);
     const before = gradients.get(target);
-    gradients.set(target, before === undefined ? fitted : add(before, fitted));
+    gradients.set(target, before === undefined ? fitted : plus(before, fitted));
   }
+}
+
+/** The sum of two gradients; a matrix product takes the other one as its addend, which saves a pass over memory. */
+function plus(before: Value, part: Value): Value {
+  for (const [product, other] of [
+    [part, before],
+    [before, part],
+  ] as const) {
+    const { source } = product;
+    if (source.kind === "op" && source.op === gemmOp && source.inputs.length === 2)
+      return apply1(gemmOp, [...source.inputs, other], source.attrs as ProductAttrs);
+  }
+  return add(before, part);
 }
 
 /** Undoes broadcasting: sums the axes that were added or stretched. */

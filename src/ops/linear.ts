@@ -9,7 +9,8 @@ export interface ProductOptions {
   readonly alpha?: number;
 }
 
-type ProductAttrs = Required<ProductOptions>;
+/** The same with all of them stated. */
+export type ProductAttrs = Required<ProductOptions>;
 
 /** Sizes of A·B over the last two axes: [M, K] and [K, N] after the transposes. */
 function productShape(op: string, a: TensorType, b: TensorType, { transA, transB }: ProductAttrs): readonly [Dim, Dim] {

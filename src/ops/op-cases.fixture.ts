@@ -1,7 +1,7 @@
 import { apply, apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, type Tensor } from "../core/tensor.js";
 import { geluGradOp, geluOp } from "./activation.js";
-import { lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { attentionCases } from "./attention-cases.fixture.js";
 import * as elementwise from "./elementwise.js";
 import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
@@ -21,29 +21,12 @@ import {
   transposeOp,
 } from "./movement.js";
 import { layerNorm, layerNormOp } from "./norm.js";
+import { type OpCase, opCase } from "./op-case.fixture.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
 import { type At, awayFromZero, erfOf, type Reference, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 
 const { add, sub, mul, div, neg, exp, log, sqrt, tanh, sigmoid, relu, erf } = elementwise;
-
-/** One op on given inputs, with what it should give. Float inputs are differentiated unless they are `fixed`. */
-export interface OpCase<K extends string = string> {
-  readonly op: OpDef;
-  readonly title: string;
-  readonly inputs: Readonly<Record<K, Tensor>>;
-  /** Symbolic shapes of inputs, and the sizes of their symbols. */
-  readonly shapes?: Readonly<Record<string, Value["shape"]>>;
-  readonly sizes?: Readonly<Record<string, number>>;
-  /** Float inputs without a gradient. */
-  readonly fixed?: readonly NoInfer<K>[];
-  readonly tolerance?: number;
-  build(values: Readonly<Record<K, Value>>): Value;
-  /** The value in plain JavaScript. */
-  reference(inputs: Readonly<Record<K, At>>): Reference;
-}
-
-const opCase = <K extends string>(definition: OpCase<K>): OpCase => definition;
 
 function unaryCase(
   op: OpDef,
@@ -151,7 +134,6 @@ const inverseDeviation = (x: At, i: number): number => 1 / Math.sqrt(total(7, (j
 const rows = { x: randomTensor([5, 7], "x"), weight: randomTensor([7], "weight", 0.5, 1.5), bias: randomTensor([7], "bias") };
 
 /** Texts of 2 and 3 tokens, padded to 3; the one place of padding reads row 4, which belongs to the other text. */
-const packing = { padIndex: i32([0, 1, 4, 2, 3, 4]), tokenIndex: i32([0, 1, 3, 4, 5]), rowMask: f32([1, 1, 0, 1, 1, 1], [6, 1]) };
 
 /** At least one case per op; ops.test.ts asserts that none is missing. */
 export const opCases: readonly OpCase[] = [
@@ -381,34 +363,7 @@ export const opCases: readonly OpCase[] = [
     build: ({ x, weight, bias }) => apply(layerNormOp, [x, weight, bias], { eps: 1e-3 })[2]!,
     reference: ({ x }) => tabulate([5, 1], (i) => inverseDeviation(x, i)),
   }),
-  opCase({
-    op: padRowsOp,
-    title: "in a place where padding gets no gradient",
-    inputs: { x: randomTensor([5, 2], "x"), ...packing },
-    shapes: { x: ["T", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
-    sizes: { T: 5, P: 6 },
-    fixed: ["rowMask"],
-    build: ({ x, padIndex, tokenIndex, rowMask }) => mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask),
-    reference: ({ x, padIndex, rowMask }) => tabulate([6, 2], (i, j) => x(padIndex(i), j) * rowMask(i, 0)),
-  }),
-  opCase({
-    op: unpadRowsOp,
-    title: "drops padding",
-    inputs: { y: randomTensor([6, 2], "y"), ...packing },
-    shapes: { y: ["P", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
-    sizes: { T: 5, P: 6 },
-    fixed: ["rowMask"],
-    build: ({ y, tokenIndex, padIndex, rowMask }) => apply1(unpadRowsOp, [y, tokenIndex, padIndex, rowMask], null),
-    reference: ({ y, tokenIndex }) => tabulate([5, 2], (i, j) => y(tokenIndex(i), j)),
-  }),
-  opCase({
-    op: lengthMaskOp,
-    title: "hides the slots past each text's end",
-    inputs: { slots: i32([0, 1, 2, 3]), lengths: i32([3, 1, 4]) },
-    shapes: { slots: ["S"], lengths: ["B"] },
-    build: ({ slots, lengths }) => apply1(lengthMaskOp, [slots, lengths], null),
-    reference: ({ lengths }) => tabulate([3, 1, 1, 4], (b, _, __, s) => (s < lengths(b) ? 0 : -(2 - 2 ** -23) * 2 ** 127)),
-  }),
+  ...attentionCases,
   opCase({
     op: crossEntropyOp,
     title: "of each row",

@@ -1,6 +1,6 @@
 import type { OpDef, TensorType } from "../core/graph.js";
 import { geluGradOp, geluOp } from "./activation.js";
-import { lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { headPadOp, headTokenOp, lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
@@ -129,6 +129,13 @@ export const refusals: readonly Refusal[] = [
     null,
     "got float32[B*S,2], int32[T], int32[B*S], float32[T,1]; expected y [P, D], tokenIndex [T], padIndex [P] and rowMask [P, 1]",
   ),
+  refusal(
+    headPadOp,
+    [int("P"), int("B"), int("S")],
+    { heads: 2 },
+    "got int32[P], int32[B], int32[S]; expected int32 padIndex [B*S], lengths [B] and slots [S]",
+  ),
+  refusal(headTokenOp, [int("T"), float("S")], { heads: 2 }, "got int32[T], float32[S]; expected int32 tokenIndex [T] and slots [S]"),
   refusal(lengthMaskOp, [int("S"), float("B")], null, "got int32[S], float32[B]; expected int32 slots [S] and lengths [B]"),
   refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
   refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),

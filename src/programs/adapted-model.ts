@@ -7,6 +7,7 @@ import type { Attachment, ConfigOrigin, Method, Sites } from "../methods/method.
 import { ModelBuilder } from "../models/builder.js";
 import { mul } from "../ops/elementwise.js";
 import { gradient } from "../ops/gradient.js";
+import { gather } from "../ops/movement.js";
 import type { Target, Task } from "../tasks/task.js";
 import type { BaseModel } from "./base-model.js";
 import { type Params, paramsOf } from "./program.js";
@@ -34,7 +35,7 @@ function build(model: BaseModel, { task, target }: TaskHead, attachments: readon
       hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}`,
     });
   }
-  const batch = batchInputs();
+  const batch = batchInputs(task.onePerText);
   const rate =
     dropout === undefined
       ? undefined
@@ -46,7 +47,10 @@ function build(model: BaseModel, { task, target }: TaskHead, attachments: readon
     attachments,
     dropout: rate,
   });
-  const logits = head.build(m, model.family.encode(m, model.config), task.outputs(target), model.config);
+  const read = task.onePerText
+    ? model.family.encode(m, model.config, batch.lossRows)
+    : gather(model.family.encode(m, model.config), batch.lossRows);
+  const logits = head.build(m, read, task.outputs(target), model.config);
   return { logits, batch, sites: m.sites() };
 }
 

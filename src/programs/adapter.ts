@@ -34,7 +34,7 @@ export async function loadAdapter(model: BaseModel, files: Files, taskName?: str
   const attachment = attach(model, head, published.method, published.config, "file");
   const graph = forwardGraph(model, head, [attachment]);
   const expected = paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
-  const tensors = await readPeftTensors(published, expected, attachment.plan);
+  const tensors = await readPeftTensors(published, expected, attachment.plan, model.family.prefix);
   const params = tensors.size === expected.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
   return { head, attachment, params };
 }

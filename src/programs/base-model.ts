@@ -43,7 +43,7 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
   const config = family.parse(json);
   const tokenizer = await loadTokenizer(files);
   const source = await openWeights(files);
-  const kept = new Set<string>();
+  const kept = new Map<string, Promise<void>>();
   const nameOf = (path: string): string | undefined => checkpointNames(family, path).find((name) => source.tensors.has(name));
   const { vocabSize } = family.limits(config);
   if (tokenizer.vocabSize > vocabSize) {
@@ -67,12 +67,15 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
     },
     async keep(weights) {
       const wanted = new Map([...weights].filter(([path]) => !kept.has(path)));
-      if (wanted.size === 0) return;
       checkShapes(source, wanted, nameOf);
-      const tensors: Record<string, Feeds[string]> = {};
-      for (const path of wanted.keys()) tensors[`weight:${path}`] = await source.readFloat32(nameOf(path)!);
-      await runtime.keep(tensors);
-      for (const path of wanted.keys()) kept.add(path);
+      const handOver = async (): Promise<void> => {
+        const tensors: Record<string, Feeds[string]> = {};
+        for (const path of wanted.keys()) tensors[`weight:${path}`] = await source.readFloat32(nameOf(path)!);
+        await runtime.keep(tensors);
+      };
+      const loading = wanted.size === 0 ? Promise.resolve() : handOver();
+      for (const path of wanted.keys()) kept.set(path, loading);
+      await Promise.all([...weights.keys()].map((path) => kept.get(path)));
     },
   };
 }

@@ -36,6 +36,8 @@ export interface Task {
   readonly peftTaskType: string;
   /** Columns that a row must have, and those it may have, for messages. */
   readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[] };
+  /** Whether the head reads one row of each text, its first token; then a model need not compute the others in its last layer. */
+  readonly onePerText: boolean;
   /** What training rows teach the model to give. Throws DataError with file and line. */
   target(rows: RowTable): Target;
   /** The target that a model with this config.json and this number of outputs has. */

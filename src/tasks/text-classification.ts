@@ -9,6 +9,7 @@ import type { Outputs, Target, Task } from "./task.js";
 export const textClassification: Task = {
   name: "text-classification",
   peftTaskType: "SEQ_CLS",
+  onePerText: true,
   columns: { required: ["text", "label"], optional: ["text_pair"] },
 
   target(table) {

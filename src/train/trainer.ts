@@ -31,8 +31,8 @@ export interface TrainInput {
   readonly resume?: boolean | undefined;
   /** Stops after the step under way, with a checkpoint. */
   readonly signal?: AbortSignal | undefined;
-  /** Further facts that a resumed run must share, such as the hash of the base's weights. */
-  readonly identity?: Readonly<Record<string, unknown>>;
+  /** Further facts that a resumed run must share, such as the hash of the base's weights; asked for when a checkpoint is written or read. */
+  readonly identity?: () => Promise<Readonly<Record<string, unknown>>>;
   /** Seconds, from any start. */
   readonly now: () => number;
   readonly peakMemory?: () => number | null;
@@ -71,20 +71,21 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     total_steps: plan.total,
   };
   const { save_steps: _, ...fixed } = options;
-  const identity = {
-    ...input.identity,
+  const identity = async (): Promise<Readonly<Record<string, unknown>>> => ({
+    ...(await input.identity?.()),
     model: model.id,
     task: task.name,
     method: method.name,
     config: input.config,
     options: fixed,
     data: data.fingerprint,
-  };
+  });
 
   const state = await savedState(input, identity);
   const params: Params = state?.params ?? (await initialParams(model, graph, options.seed));
   const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [{ ...leaf, values: params.get(leaf.path)!.data }] : []));
-  const optimizer = new AdamW(trained, { weight_decay: options.weight_decay });
+  const { adam_beta1, adam_beta2, adam_epsilon: eps, weight_decay } = options;
+  const optimizer = new AdamW(trained, { betas: [adam_beta1, adam_beta2], eps, weight_decay });
   if (state !== undefined) optimizer.restore(state.optimizer);
   let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
   let score: { readonly loss: number | null; readonly metrics: Metrics } = { loss: null, metrics: {} };
@@ -112,7 +113,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   };
   const save = async (store: CheckpointStore): Promise<string> => {
     const current: TrainState = { step, seconds: seconds(), params, optimizer: optimizer.state(), best, patience };
-    return store.save(step, { ...adapterFiles(model, { head, attachment, params }), ...writeState(current, identity) });
+    return store.save(step, { ...adapterFiles(model, { head, attachment, params }), ...writeState(current, await identity()) });
   };
 
   try {
@@ -215,12 +216,12 @@ async function lossAndGradients(
   return { loss, grads };
 }
 
-async function savedState(input: TrainInput, identity: Readonly<Record<string, unknown>>): Promise<TrainState | undefined> {
+async function savedState(input: TrainInput, identity: () => Promise<Readonly<Record<string, unknown>>>): Promise<TrainState | undefined> {
   if (input.resume !== true) return undefined;
   const files = await input.checkpoints?.latest();
   if (files === undefined)
     throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
-  return readState(files, identity);
+  return readState(files, await identity());
 }
 
 function copyOf(params: Params): Params {

@@ -1,0 +1,61 @@
+import { apply1 } from "../core/graph.js";
+import { f32, i32 } from "../core/tensor.js";
+import { headPadOp, headTokenOp, lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { mul } from "./elementwise.js";
+import { type OpCase, opCase } from "./op-case.fixture.js";
+import { tabulate } from "./reference.fixture.js";
+import { randomTensor } from "./run-graph.fixture.js";
+
+const packing = { padIndex: i32([0, 1, 4, 2, 3, 4]), tokenIndex: i32([0, 1, 3, 4, 5]), rowMask: f32([1, 1, 0, 1, 1, 1], [6, 1]) };
+
+/** Ops that regroup packed rows for attention. Texts of 3, 1 and 4 tokens have 12 places; two heads have 24. */
+export const attentionCases: readonly OpCase[] = [
+  opCase({
+    op: padRowsOp,
+    title: "in a place where padding gets no gradient",
+    inputs: { x: randomTensor([5, 2], "x"), ...packing },
+    shapes: { x: ["T", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
+    sizes: { T: 5, P: 6 },
+    fixed: ["rowMask"],
+    build: ({ x, padIndex, tokenIndex, rowMask }) => mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask),
+    reference: ({ x, padIndex, rowMask }) => tabulate([6, 2], (i, j) => x(padIndex(i), j) * rowMask(i, 0)),
+  }),
+  opCase({
+    op: unpadRowsOp,
+    title: "drops padding",
+    inputs: { y: randomTensor([6, 2], "y"), ...packing },
+    shapes: { y: ["P", 2], padIndex: ["P"], tokenIndex: ["T"], rowMask: ["P", 1] },
+    sizes: { T: 5, P: 6 },
+    fixed: ["rowMask"],
+    build: ({ y, tokenIndex, padIndex, rowMask }) => apply1(unpadRowsOp, [y, tokenIndex, padIndex, rowMask], null),
+    reference: ({ y, tokenIndex }) => tabulate([5, 2], (i, j) => y(tokenIndex(i), j)),
+  }),
+  opCase({
+    op: lengthMaskOp,
+    title: "hides the slots past each text's end",
+    inputs: { slots: i32([0, 1, 2, 3]), lengths: i32([3, 1, 4]) },
+    shapes: { slots: ["S"], lengths: ["B"] },
+    build: ({ slots, lengths }) => apply1(lengthMaskOp, [slots, lengths], null),
+    reference: ({ lengths }) => tabulate([3, 1, 1, 4], (b, _, __, s) => (s < lengths(b) ? 0 : -(2 - 2 ** -23) * 2 ** 127)),
+  }),
+  opCase({
+    op: headPadOp,
+    title: "lists the heads' rows text by text, head by head",
+    inputs: { padIndex: i32([0, 1, 2, 0, 3, 0, 0, 0, 4, 5, 6, 7]), lengths: i32([3, 1, 4]), slots: i32([0, 1, 2, 3]) },
+    shapes: { padIndex: ["B*S"], lengths: ["B"], slots: ["S"] },
+    build: ({ padIndex, lengths, slots }) => apply1(headPadOp, [padIndex, lengths, slots], { heads: 2 }),
+    reference: ({ padIndex }) => tabulate([24], (i) => 2 * padIndex(Math.floor(i / 8) * 4 + (i % 4)) + (Math.floor(i / 4) % 2)),
+  }),
+  opCase({
+    op: headTokenOp,
+    title: "finds the place of each token's heads",
+    inputs: { tokenIndex: i32([0, 1, 2, 4, 8, 9, 10, 11]), slots: i32([0, 1, 2, 3]) },
+    shapes: { tokenIndex: ["T"], slots: ["S"] },
+    build: ({ tokenIndex, slots }) => apply1(headTokenOp, [tokenIndex, slots], { heads: 2 }),
+    reference: ({ tokenIndex }) =>
+      tabulate([16], (i) => {
+        const place = tokenIndex(Math.floor(i / 2));
+        return (Math.floor(place / 4) * 2 + (i % 2)) * 4 + (place % 4);
+      }),
+  }),
+];
