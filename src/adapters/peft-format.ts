@@ -11,6 +11,9 @@ import type { Attachment, Method } from "../methods/method.js";
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
 
+/** What PEFT puts in front of every key. */
+const keyPrefix = "base_model.model.";
+
 /** Fields of every adapter_config.json that do not belong to a method. */
 const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
 
@@ -83,13 +86,15 @@ export interface ExpectedTensor {
 }
 
 /**
- * The adapter's tensors by parameter path. A parameter that the format lets old writers leave out is left out here too.
+ * The adapter's tensors by parameter path. A parameter that the format lets old writers leave out is left out here too; keys may lack the
+ * model's `prefix` (`bert`), as those of an adapter that was trained on the bare backbone do.
  * Throws AttachError that lists all tensors which are missing, of another shape, or not expected.
  */
 export async function readPeftTensors(
   adapter: PublishedAdapter,
   expected: readonly ExpectedTensor[],
   plan: unknown,
+  prefix: string,
 ): Promise<Map<string, Tensor<"float32">>> {
   const { tensors, method } = adapter;
   const faults: string[] = [];
@@ -97,7 +102,9 @@ export async function readPeftTensors(
   const found = new Map<string, string>();
   const left: string[] = [];
   for (const { path, shape } of expected) {
-    const key = keyOf(method, path, plan);
+    const full = keyOf(method, path, plan);
+    const bare = full.replace(`${keyPrefix}${prefix}.`, keyPrefix);
+    const key = !tensors.tensors.has(full) && tensors.tensors.has(bare) ? bare : full;
     const stored = tensors.tensors.get(key);
     if (stored === undefined) {
       if (method.files.optional?.(path, plan) === true) left.push(`${key}: missing, expected [${shape}]`);
@@ -127,7 +134,7 @@ export async function readPeftTensors(
 }
 
 function keyOf(method: Method, path: string, plan: unknown): string {
-  return `base_model.model.${method.files.key(path, plan)}`;
+  return `${keyPrefix}${method.files.key(path, plan)}`;
 }
 
 /** What a written adapter says of its surroundings. */

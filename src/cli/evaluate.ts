@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
-import { addFlags, readFlags } from "./flags.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
-import { metricsText } from "./train.js";
-import type { Verb } from "./verb.js";
+
+import { verb } from "./verb.js";
+import { metricsText } from "./words.js";
 
 const flagShape = {
   ...modelFlags,
@@ -13,12 +13,12 @@ const flagShape = {
 };
 
 /** `peft evaluate`: metrics of the task on labelled rows. */
-export const evaluateVerb: Verb = {
-  describe(program) {
-    return addFlags(program.command("evaluate").description("measure a model or an adapter on labelled rows"), flagShape);
-  },
-  async run(output, flags) {
-    const options = z.strictObject(flagShape).parse(await readFlags(flagShape, flags));
+export const evaluateVerb = verb({
+  name: "evaluate",
+  summary: "measure a model or an adapter on labelled rows",
+  examples: ["peft evaluate --adapter my-adapter --data test.jsonl"],
+  flags: flagShape,
+  async run(output, options) {
     const rows = await readRows(options.data, { map: options.map });
     const ready = await openPredictor(output, options);
     try {
@@ -39,4 +39,4 @@ export const evaluateVerb: Verb = {
       await ready.close();
     }
   },
-};
+});

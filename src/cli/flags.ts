@@ -2,20 +2,23 @@ import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
 import type { z } from "zod";
+import { expectation, unfit } from "../core/options.js";
 import { nearest, UsageError } from "../errors.js";
-
-type Shape = Readonly<Record<string, z.ZodType>>;
+import type { FlagShape } from "./verb.js";
 
 /** Adds one flag for each field of a schema: name, help and default come from the schema. */
-export function addFlags(command: Command, shape: Shape): Command {
+export function addFlags(command: Command, shape: FlagShape): Command {
   for (const [key, schema] of Object.entries(shape)) {
     const flag = key.replaceAll("_", "-");
     const help = `${schema.description ?? ""}${defaultText(schema)}`;
     const kind = kindOf(schema);
-    if (kind === "boolean") command.addOption(new Option(`--${flag}`, help)).addOption(new Option(`--no-${flag}`).hideHelp());
-    else if (kind === "record")
+    if (kind === "boolean") {
+      const isOn = schema.safeParse(undefined).data === true;
+      command.addOption(new Option(`--${flag}`, help).hideHelp(isOn));
+      command.addOption(new Option(`--no-${flag}`, `do not ${schema.description ?? ""}`).hideHelp(!isOn));
+    } else if (kind === "record")
       command.addOption(new Option(`--${flag} <key=value>`, help).argParser((text, before: string[] = []) => [...before, text]));
-    else command.addOption(new Option(kind === "boolean or text" ? `--${flag} [value]` : `--${flag} <value>`, help));
+    else command.addOption(new Option(kind === "boolean or text" ? `--${flag} [value]` : `--${flag} ${metavariable(schema)}`, help));
   }
   return command;
 }
@@ -25,7 +28,7 @@ export function addFlags(command: Command, shape: Shape): Command {
  * not known, and for values that do not fit.
  */
 export async function readFlags(
-  shape: Shape,
+  shape: FlagShape,
   given: Readonly<Record<string, unknown>>,
   configFile?: string,
 ): Promise<Record<string, unknown>> {
@@ -40,12 +43,15 @@ export async function readFlags(
   return values;
 }
 
-async function readConfig(path: string, shape: Shape): Promise<Record<string, unknown>> {
+async function readConfig(path: string, shape: FlagShape): Promise<Record<string, unknown>> {
   let json: unknown;
   try {
     json = parseYaml(await readFile(path, "utf8"));
   } catch (cause) {
-    throw new UsageError(`cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw new UsageError(`cannot read ${path}: ${(cause as Error).message}`, {
+      hint: "--config names a YAML file of keys and values",
+      cause,
+    });
   }
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw new UsageError(`${path} must hold keys and values, like "epochs: 3"`);
@@ -57,6 +63,10 @@ async function readConfig(path: string, shape: Shape): Promise<Record<string, un
       hint: `${guesses.length > 0 ? `did you mean ${guesses.map((each) => `"${each}"`).join(", ")}? ` : ""}known: ${known.join(", ")}`,
     });
   }
+  const faults = Object.entries(json).flatMap(([key, value]) =>
+    shape[key]?.safeParse(value).success === false ? [`${path}: ${key}: ${unfit(shape[key], value)}`] : [],
+  );
+  if (faults.length > 0) throw new UsageError(faults.join("\n"));
   return { ...json };
 }
 
@@ -65,7 +75,8 @@ function readPairs(flag: string, texts: readonly string[]): Record<string, strin
   const pairs: Record<string, string> = {};
   for (const text of texts.flatMap((each) => each.split(/,(?=[\w.]+=)/))) {
     const at = text.indexOf("=");
-    if (at < 1) throw new UsageError(`--${flag} "${text}": expected key=value`);
+    if (at < 1)
+      throw new UsageError(`--${flag} "${text}": expected key=value`, { hint: `several are given as --${flag} a=1 --${flag} b=2` });
     pairs[text.slice(0, at)] = text.slice(at + 1);
   }
   return pairs;
@@ -75,10 +86,12 @@ function readPairs(flag: string, texts: readonly string[]): Record<string, strin
  * Settings given as text (`--set r=16 --set target_modules=query,value`) as the schema's fields want them: JSON, plain names as a list where
  * a list fits, or the text itself. What fits no way stays text, for the schema to refuse.
  */
-export function readSettings(settings: Readonly<Record<string, unknown>>, shape: Shape): Record<string, unknown> {
+export function readSettings(settings: Readonly<Record<string, unknown>>, shape: FlagShape): Record<string, unknown> {
   const value = (key: string, text: string): unknown => {
     const names = /^[\w.-]+(,[\w.-]+)*$/.test(text) && text !== "all-linear" ? [text.split(",")] : [];
-    return [...json(text), ...names, text].find((candidate) => shape[key]?.safeParse(candidate).success === true) ?? text;
+    const candidates = [...json(text), ...names, text];
+    const fitting = candidates.findIndex((candidate) => shape[key]?.safeParse(candidate).success === true);
+    return candidates[fitting < 0 ? candidates.length - 1 : fitting]; // null may fit too
   };
   return Object.fromEntries(Object.entries(settings).map(([key, each]) => [key, typeof each === "string" ? value(key, each) : each]));
 }
@@ -95,8 +108,13 @@ function readValue(key: string, text: string, schema: z.ZodType): unknown {
   const candidates = [...json(text), text];
   const fitting = candidates.find((candidate) => schema.safeParse(candidate).success);
   if (fitting !== undefined) return fitting;
-  const issue = schema.safeParse(candidates[0]).error?.issues[0]?.message ?? "it does not fit";
-  throw new UsageError(`--${key.replaceAll("_", "-")} "${text}": ${issue}`);
+  throw new UsageError(`--${key.replaceAll("_", "-")}: ${unfit(schema, candidates[0])}`, {
+    hint: schema.description === undefined ? undefined : `it is: ${schema.description}`,
+  });
+}
+
+function metavariable(schema: z.ZodType): string {
+  return /^a (whole )?number/.test(expectation(schema)) ? "<number>" : "<value>";
 }
 
 type Kind = "boolean" | "record" | "boolean or text" | "value";

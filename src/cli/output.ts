@@ -1,6 +1,25 @@
+import { type Paint, paintFor } from "./paint.js";
+
+/** A stream to print to: process.stdout and process.stderr are such. */
+export interface Stream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
 /** Where a verb prints: results to stdout, progress and remarks to stderr. With `--json` stdout carries JSON only. */
 export interface Output {
   readonly json: boolean;
+  /** How this program was called, for command lines to copy: `peft`. */
+  readonly command: string;
+  /** Colours for what `say` prints. */
+  readonly paint: Paint;
+  /** Colours for what `note` and `progress` print. */
+  readonly notePaint: Paint;
+  /** Columns of the terminal that `say` prints to; 80 where it is none. */
+  readonly columns: number;
+  /** Whether stderr is a terminal on which a line can be replaced. */
+  readonly live: boolean;
   /** A result for people; nothing with --json. */
   say(text: string): void;
   /** A remark for people, on stderr. */
@@ -9,43 +28,53 @@ export interface Output {
   emit(value: unknown): void;
   /** One JSON object on a line of stdout whatever the mode, for verbs whose output is JSON lines. */
   row(value: unknown): void;
-  /** A line on stderr that the next one replaces; nothing where stderr is no terminal. */
+  /** A line on stderr, without colours, that the next one replaces; nothing where stderr is no terminal. */
   progress(text: string): void;
-  /** Whether stderr is a terminal. */
-  readonly live: boolean;
+  /** Takes the progress line away. */
+  clear(): void;
 }
 
-/** Output to this process's streams. */
-export function processOutput(json: boolean): Output {
-  const live = process.stderr.isTTY === true;
+/** What output needs of the process. */
+export interface OutputSurroundings {
+  readonly stdout: Stream;
+  readonly stderr: Stream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** How this program was called; `peft` by default. */
+  readonly command?: string;
+}
+
+/** Output to two streams. */
+export function streamOutput(json: boolean, { stdout, stderr, env, command = "peft" }: OutputSurroundings): Output {
+  const live = stderr.isTTY === true && env.TERM !== "dumb";
   let open = false;
   const clear = (): void => {
-    if (open) process.stderr.write("\r\x1b[2K");
+    if (open) stderr.write("\r\x1b[2K");
     open = false;
+  };
+  const line = (stream: Stream, text: string): void => {
+    clear();
+    stream.write(`${text}\n`);
   };
   return {
     json,
+    command,
     live,
+    clear,
+    paint: paintFor(stdout, env),
+    notePaint: paintFor(stderr, env),
+    columns: stdout.columns ?? 80,
     say(text) {
-      clear();
-      if (!json) process.stdout.write(`${text}\n`);
+      if (!json) line(stdout, text);
     },
-    note(text) {
-      clear();
-      process.stderr.write(`${text}\n`);
-    },
+    note: (text) => line(stderr, text),
     emit(value) {
-      clear();
-      if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
+      if (json) line(stdout, JSON.stringify(value));
     },
-    row(value) {
-      clear();
-      process.stdout.write(`${JSON.stringify(value)}\n`);
-    },
+    row: (value) => line(stdout, JSON.stringify(value)),
     progress(text) {
       if (!live) return;
-      const width = (process.stderr.columns ?? 80) - 1;
-      process.stderr.write(`\r\x1b[2K${text.length > width ? `${text.slice(0, width - 1)}…` : text}`);
+      const width = (stderr.columns ?? 80) - 1;
+      stderr.write(`\r\x1b[2K${text.length > width ? `${text.slice(0, width - 1)}…` : text}`);
       open = true;
     },
   };

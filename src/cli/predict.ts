@@ -2,11 +2,10 @@ import { z } from "zod";
 import { readRows } from "../data/read-rows.js";
 import { rowTable } from "../data/rows.js";
 import { UsageError } from "../errors.js";
-import { writeWhole } from "../node/folder.js";
-import { addFlags, readFlags } from "./flags.js";
+import { checkFolderOf, writeWhole } from "../node/folder.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
-import type { Verb } from "./verb.js";
+import { verb } from "./verb.js";
 
 const flagShape = {
   ...modelFlags,
@@ -16,16 +15,16 @@ const flagShape = {
 };
 
 /** `peft predict`: one JSON object a row, in the rows' order. */
-export const predictVerb: Verb = {
-  describe(program) {
-    return addFlags(
-      program.command("predict").description("predict rows or texts, one JSON object a row").argument("[text...]", "texts to predict"),
-      flagShape,
-    );
-  },
-  async run(output, flags, [texts]) {
-    const options = z.strictObject(flagShape).parse(await readFlags(flagShape, flags));
-    const given = texts as readonly string[];
+export const predictVerb = verb({
+  name: "predict",
+  summary: "predict rows or texts, one JSON object a row",
+  examples: [
+    'peft predict --adapter my-adapter "where is my parcel?"',
+    "peft predict --adapter my-adapter --input rows.jsonl --output predictions.jsonl",
+  ],
+  words: [["[text...]", "texts to predict"]],
+  flags: flagShape,
+  async run(output, options, given) {
     if ((options.input === null) === (given.length === 0))
       throw new UsageError("give either --input FILE or texts", { hint: 'peft predict --adapter my-adapter "where is my parcel?"' });
     const rows =
@@ -35,6 +34,7 @@ export const predictVerb: Verb = {
             "arguments",
           )
         : await readRows(options.input, { map: options.map });
+    if (options.output !== null) await checkFolderOf(options.output);
     const ready = await openPredictor(output, options);
     try {
       const outputs = await ready.run(ready.encode(withoutLabels(rows), options.max_length));
@@ -54,7 +54,7 @@ export const predictVerb: Verb = {
       await ready.close();
     }
   },
-};
+});
 
 /** Rows to predict may carry labels that the model does not know; they are not looked at. */
 function withoutLabels(table: ReturnType<typeof rowTable>): ReturnType<typeof rowTable> {

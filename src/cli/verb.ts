@@ -1,10 +1,47 @@
-import type { Command } from "commander";
+import { z } from "zod";
+import { parseOptions } from "../core/options.js";
 import type { Output } from "./output.js";
 
-/** A verb of the command line: its flags, and a call of the library. */
+/** Fields that flags are made from: one flag each. */
+export type FlagShape = Readonly<Record<string, z.ZodType>>;
+
+/** How a verb meets the first Ctrl-C: "finish" ends the step under way and saves, "tidy" breaks off and clears up, "now" just ends. */
+export type Interruption = "finish" | "tidy" | "now";
+
+/** A verb of the command line: its flags, its help, and a call of the library. */
 export interface Verb {
-  /** Adds the verb with its flags and arguments to the program. */
-  describe(program: Command): Command;
-  /** Runs it. Returns the exit code; errors are thrown. */
-  run(output: Output, flags: Readonly<Record<string, unknown>>, args: readonly unknown[], signal: AbortSignal): Promise<number>;
+  /** One word or two: `train`, `data check`. */
+  readonly name: string;
+  readonly summary: string;
+  /** Full command lines for the help. */
+  readonly examples: readonly string[];
+  /** Words after the verb in commander's spelling, such as `<model>` or `[text...]`, with their help. */
+  readonly words: readonly (readonly [syntax: string, help: string])[];
+  readonly flags: FlagShape;
+  readonly interruption: Interruption;
+  /** Runs it on what flags and config file say. Returns the exit code; errors are thrown. */
+  run(output: Output, values: Readonly<Record<string, unknown>>, words: readonly string[], signal: AbortSignal): Promise<number>;
+}
+
+/** What a verb's file states. */
+export interface VerbDefinition<S extends FlagShape> {
+  readonly name: string;
+  readonly summary: string;
+  readonly examples: readonly string[];
+  readonly words?: Verb["words"];
+  readonly flags: S;
+  readonly interruption?: Interruption;
+  run(output: Output, options: z.output<z.ZodObject<S>>, words: readonly string[], signal: AbortSignal): Promise<number>;
+}
+
+/** A verb whose options are checked against its flags before it runs. */
+export function verb<S extends FlagShape>(definition: VerbDefinition<S>): Verb {
+  const schema = z.strictObject(definition.flags);
+  return {
+    words: [],
+    interruption: "now",
+    ...definition,
+    run: (output, values, words, signal) =>
+      definition.run(output, parseOptions("option", schema, values) as z.output<z.ZodObject<S>>, words, signal),
+  };
 }

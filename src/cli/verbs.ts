@@ -1,7 +1,23 @@
+import { dataCheckVerb } from "./data-check.js";
+import { dataPreviewVerb } from "./data-preview.js";
+import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
+import { inspectVerb } from "./inspect.js";
 import { predictVerb } from "./predict.js";
+import { pullVerb } from "./pull.js";
+import { quickstartVerb } from "./quickstart.js";
 import { trainVerb } from "./train.js";
 import type { Verb } from "./verb.js";
 
 /** All verbs, in the order in which help lists them. */
-export const verbs: readonly Verb[] = [trainVerb, evaluateVerb, predictVerb];
+export const verbs: readonly Verb[] = [
+  quickstartVerb,
+  trainVerb,
+  evaluateVerb,
+  predictVerb,
+  inspectVerb,
+  dataCheckVerb,
+  dataPreviewVerb,
+  pullVerb,
+  doctorVerb,
+];

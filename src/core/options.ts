@@ -19,12 +19,21 @@ export function parseOptions<T>(
     const value = typeof values === "object" && values !== null ? (values as Readonly<Record<PropertyKey, unknown>>)[key!] : undefined;
     return [value === undefined ? `${what} "${String(key)}" is missing` : `${what} "${String(key)}": ${unfit(field, value)}`];
   });
-  const guesses = result.error.issues.flatMap((issue) =>
-    issue.code === "unrecognized_keys" ? issue.keys.flatMap((key) => nearest(key, known) ?? []) : [],
-  );
-  throw new ConfigError([...new Set(faults)].join("; "), {
-    hint: `${guesses.length > 0 ? `did you mean ${guesses.map((each) => `"${each}"`).join(", ")}? ` : ""}known: ${known.join(", ")}`,
+  const keysOf = (unknown: boolean): readonly string[] =>
+    result.error.issues.flatMap((issue) => {
+      if (issue.code === "unrecognized_keys") return unknown ? issue.keys : [];
+      return unknown || issue.path.length === 0 ? [] : [String(issue.path[0])];
+    });
+  const guesses = keysOf(true).flatMap((key) => nearest(key, known) ?? []);
+  const meanings = [...new Set(keysOf(false))].flatMap((key) => {
+    const meaning = schema.shape[key]?.description;
+    return meaning === undefined ? [] : [`${key} is: ${meaning}`];
   });
+  const hints = [
+    ...(guesses.length > 0 ? [`did you mean ${guesses.map((each) => `"${each}"`).join(", ")}?`] : []),
+    ...(keysOf(true).length > 0 ? [`known: ${known.join(", ")}`] : meanings),
+  ];
+  throw new ConfigError([...new Set(faults)].join("; "), { hint: hints.length > 0 ? hints.join(" ") : undefined });
 }
 
 /** What is wrong with a value, in words: `expected a number above 0, got "abc"`. */

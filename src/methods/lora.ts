@@ -44,7 +44,10 @@ const config = z
     (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,
     "layers_to_transform needs target_modules to be a list",
   )
-  .refine((c) => c.layers_pattern === null || c.layers_to_transform !== null, "layers_pattern needs layers_to_transform");
+  .refine(
+    (c) => c.layers_pattern === null || c.layers_pattern.length === 0 || c.layers_to_transform !== null,
+    "layers_pattern needs layers_to_transform",
+  );
 
 /** LoRA's config: the fields of `adapter_config.json`. */
 export type LoraConfig = z.infer<typeof config>;
@@ -108,6 +111,6 @@ export const lora: Method<LoraConfig, LoraPlan> = {
       const module = path.replace(/\.bias$/, "");
       return module !== path && targets.has(module) ? `${module}.base_layer.bias` : path;
     },
-    optional: (path) => path.endsWith(".bias"),
+    optional: (path, { targets }) => path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length)),
   },
 };

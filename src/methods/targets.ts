@@ -79,9 +79,10 @@ function isExcluded(path: string, excluded: TargetConfig["exclude_modules"]): bo
 function inLayers(path: string, { target_modules: targets, layers_to_transform: layers, layers_pattern: pattern }: TargetConfig): boolean {
   if (layers === null || (Array.isArray(targets) && targets.includes(path))) return true;
   const wanted = typeof layers === "number" ? [layers] : layers;
+  if (wanted.length === 0) return true; // PEFT takes an empty list for no filter
   const patterns = pattern === null || pattern.length === 0 ? ["[^.]*"] : typeof pattern === "string" ? [pattern] : pattern;
   for (const each of patterns) {
-    const index = regex(`.*?\\.?${each}\\.(\\d+)\\..*`, each).exec(path)?.[1];
+    const index = regex(`(?:.*?\\.)?${each}\\.(\\d+)\\..*`, each).exec(path)?.[1];
     if (index !== undefined) return wanted.includes(Number(index));
   }
   return false;

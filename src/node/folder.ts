@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { access, constants, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { access, constants, mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { CheckpointError, FileError } from "../errors.js";
 import { directory } from "../io/directory.js";
@@ -8,19 +8,49 @@ import type { CheckpointStore } from "../train/checkpoint.js";
 /** Checkpoints that are kept: the newest, and the one before it. */
 const keptCheckpoints = 2;
 
-/** Makes a folder that can be written to, with its parents. Throws FileError. */
-export async function writableFolder(path: string): Promise<void> {
+/**
+ * Makes a folder that can be written to, with its parents. Returns a function that removes those which this call made and which are still
+ * empty, for a start that fails. Throws FileError.
+ */
+export async function writableFolder(path: string): Promise<() => Promise<void>> {
+  const made: string[] = [];
+  const dropIfEmpty = async (): Promise<void> => {
+    for (const folder of made.toReversed()) if (!(await rmdir(folder).then(...yesOrNo))) return;
+  };
   try {
-    await mkdir(path, { recursive: true });
-    await access(path, constants.W_OK);
+    const missing: string[] = [];
+    for (let folder = resolve(path); !(await stat(folder).then(...yesOrNo)); folder = dirname(folder)) missing.unshift(folder);
+    // One by one: mkdir's own `recursive` never returns where a parent is there but takes no folders, as /proc.
+    for (const folder of missing) {
+      await mkdir(folder).then(
+        () => made.push(folder),
+        async (error: unknown) => {
+          if (!(await stat(folder).then(...yesOrNo))) throw error; // another process was as quick
+        },
+      );
+    }
     if (!(await stat(path)).isDirectory()) throw new Error("it is a file");
+    await access(path, constants.W_OK);
+    return dropIfEmpty;
   } catch (cause) {
+    await dropIfEmpty();
     throw new FileError(`cannot write to ${path}: ${(cause as Error).message}`, {
       hint: "choose another output folder, or change its permissions",
       cause,
     });
   }
 }
+
+/** Throws FileError where a file cannot be written because its folder is missing or closed: for asking before long work, not after it. */
+export async function checkFolderOf(path: string): Promise<void> {
+  try {
+    await access(dirname(path), constants.W_OK);
+  } catch (cause) {
+    throw new FileError(`cannot write ${path}: ${(cause as Error).message}`, { hint: "the folder must be there, and writable", cause });
+  }
+}
+
+const yesOrNo = [() => true, () => false] as const;
 
 /** Writes a file under a temporary name in the same folder, and renames it: readers see all of it or the one before. */
 export async function writeWhole(path: string, bytes: Uint8Array | string): Promise<void> {
@@ -58,7 +88,10 @@ export function checkpointFolders(out: string): CheckpointStore {
         await rm(temporary, { recursive: true, force: true });
         throw cause instanceof FileError ? cause : new FileError(`cannot write ${place}: ${(cause as Error).message}`, { cause });
       }
-      for (const old of (await stepsIn(out)).slice(keptCheckpoints))
+      // Later ones belong to a run that was given up: this one began afresh, or went on from further back.
+      const steps = await stepsIn(out);
+      const kept = steps.filter((each) => each <= step).slice(0, keptCheckpoints);
+      for (const old of steps.filter((each) => !kept.includes(each)))
         await rm(join(out, `checkpoint-${old}`), { recursive: true, force: true });
       return place;
     },

@@ -15,5 +15,10 @@ export async function weightsSha256(files: Files): Promise<string> {
 }
 
 async function fileSha256(files: Files, name: string): Promise<string> {
-  return files.sha256?.(name) ?? createHash("sha256").update(await files.read(name)).digest("hex");
+  return (
+    files.sha256?.(name) ??
+    createHash("sha256")
+      .update(await files.read(name))
+      .digest("hex")
+  );
 }

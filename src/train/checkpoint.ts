@@ -15,6 +15,12 @@ export interface CheckpointStore {
   latest(): Promise<Files | undefined>;
 }
 
+/** The last evaluation; loss null where there has been none. */
+export interface Score {
+  readonly loss: number | null;
+  readonly metrics: Metrics;
+}
+
 /** The best evaluation so far. */
 export interface Best {
   readonly step: number;
@@ -32,6 +38,7 @@ export interface TrainState {
   readonly seconds: number;
   readonly params: ReadonlyMap<string, Tensor<"float32">>;
   readonly optimizer: AdamWState;
+  readonly score: Score;
   readonly best: Best | undefined;
   /** Evaluations since the best one. */
   readonly patience: number;
@@ -50,6 +57,7 @@ export function writeState(state: TrainState, identity: Readonly<Record<string, 
     seconds: state.seconds,
     patience: state.patience,
     optimizer_step: state.optimizer.step,
+    score: state.score,
     best: best === undefined ? null : { step: best.step, score: best.score, loss: best.loss, metrics: best.metrics },
     identity,
   };
@@ -83,6 +91,7 @@ export async function readState(files: Files, identity: Readonly<Record<string, 
     patience: Number(json.patience),
     params: new Map(await readAll(files, paramsFile)),
     optimizer: { step: Number(json.optimizer_step), m: pick("m"), v: pick("v") },
+    score: json.score as Score,
     best: best === null ? undefined : { ...best, params: new Map(await readAll(files, bestFile)) },
   };
 }

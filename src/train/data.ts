@@ -3,6 +3,7 @@ import { packTexts } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
 import { epochBatches } from "../data/sampler.js";
 import { holdOut } from "../data/split.js";
+import { DataError } from "../errors.js";
 import type { TaskHead } from "../programs/adapted-model.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { longestText } from "../programs/limits.js";
@@ -50,9 +51,15 @@ export function prepareData(
 ): TrainingData {
   const longest = longestText(model, options.max_length);
   const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
+  const labelled = (table: RowTable): Example[] => {
+    const examples = encode(table);
+    const bare = examples.findIndex(({ label }) => label === undefined);
+    if (bare < 0) return examples;
+    throw new DataError(`${table.where(bare)}: the row has no label`, { hint: "rows to evaluate on need labels as those to train on do" });
+  };
   const all = encode(rows);
   const parts =
-    evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: encode(evalRows) };
+    evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: labelled(evalRows) };
   return {
     ...parts,
     evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",

@@ -187,6 +187,19 @@ describe("steps", () => {
       expect(Math.max(...gap), path).toBeLessThan(1e-3); // Adam divides tiny gradients by themselves: rounding shows here
     }
   });
+
+  it("draw dropout anew for each step and each of its batches", async () => {
+    const rows = tableOf(Array.from({ length: 8 }, () => ({ text: "my card is new", label: 0.5 }))); // all alike: only masks tell them apart
+    const still = { learning_rate: 1e-30, dropout: 0.2 } as const;
+    const draw = async (options: Partial<TrainingOptions>) =>
+      losses((await run({ rows, evalRows: undefined, options: { ...still, ...options } })).events);
+    const whole = await draw({ max_steps: 4 });
+    expect(new Set(whole).size).toBe(4);
+    expect(new Set(await draw({ max_steps: 4, dropout: "off" })).size).toBe(1);
+    const [first] = await draw({ max_steps: 1, batch_size: 4 });
+    const [both] = await draw({ max_steps: 1, batch_size: 4, gradient_accumulation_steps: 2 });
+    expect(Math.abs(both! - first!)).toBeGreaterThan(1e-4);
+  });
 });
 
 describe("evaluation", () => {
@@ -229,6 +242,12 @@ describe("evaluation", () => {
     expect(best.loss).not.toBe(evals.at(-1)!.loss);
   });
 
+  it("refuses rows without a label, with file and line", async () => {
+    const error = await failure(() => run({ evalRows: tableOf([...tinyRows(4), { text: "my card" }], "eval.jsonl") }));
+    expect(error).toBeInstanceOf(DataError);
+    expect(error.message).toContain("eval.jsonl:5");
+  });
+
   it("refuses a label that is in the evaluation rows only, with file and line", async () => {
     const rows = [...tinyRows(4), { text: "my card", label: "hat" }];
     const error = await failure(() => run({ evalRows: tableOf(rows, "eval.jsonl") }));
@@ -240,14 +259,24 @@ describe("evaluation", () => {
 });
 
 describe("a loss that is not finite", () => {
+  const rows = tableOf(tinyRows(24).map(({ text }, i) => ({ text, label: i / 10 })));
+  const options = { learning_rate: 1e39, max_grad_norm: 0 }; // beyond float32
+
   it("ends the training with the last checkpoint untouched", async () => {
     const checkpoints = memoryStore();
-    const options = { learning_rate: 1e30, save_steps: 1, max_steps: 5, max_grad_norm: 0 };
-    const error = await failure(() => run({ options, checkpoints }));
+    const error = await failure(() => run({ rows, evalRows: rows, options: { ...options, save_steps: 1, max_steps: 5 }, checkpoints }));
     expect(error).toBeInstanceOf(NumericError);
-    expect(error.message).toMatch(/step 2: the loss is (NaN|-?Infinity)/);
+    expect(error.message).toMatch(/^step 2: the loss is (NaN|Infinity), the gradients' norm (NaN|Infinity)$/);
     expect(error.hint).toContain("lower learning rate");
     expect([...checkpoints.saved.keys()]).toEqual([1]);
+  });
+
+  it("ends it in an evaluation too", async () => {
+    const checkpoints = memoryStore();
+    const error = await failure(() => run({ rows, evalRows: rows, options: { ...options, max_steps: 1 }, checkpoints }));
+    expect(error).toBeInstanceOf(NumericError);
+    expect(error.message).toMatch(/^the evaluation after step 1: the loss is (NaN|Infinity)$/);
+    expect(checkpoints.saved.size).toBe(0);
   });
 });
 

@@ -8,7 +8,7 @@ import type { BaseModel } from "../programs/base-model.js";
 import { runExamples } from "../programs/outputs.js";
 import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
 import type { Metrics, Task } from "../tasks/task.js";
-import { type Best, type CheckpointStore, readState, type TrainState, writeState } from "./checkpoint.js";
+import { type Best, type CheckpointStore, readState, type Score, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
 import type { TrainEvent } from "./events.js";
 import { AdamW, accumulate, clipGradNorm, type TrainedParam } from "./optimizer.js";
@@ -88,12 +88,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const optimizer = new AdamW(trained, { betas: [adam_beta1, adam_beta2], eps, weight_decay });
   if (state !== undefined) optimizer.restore(state.optimizer);
   let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
-  let score: { readonly loss: number | null; readonly metrics: Metrics } = { loss: null, metrics: {} };
+  let score: Score = state?.score ?? { loss: null, metrics: {} };
   const [trainer, evaluator] = await loading;
 
   const seconds = (): number => (state?.seconds ?? 0) + now() - began;
   const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
-  const result = (finished: boolean, values: Params, { loss, metrics }: typeof score): TrainResult => ({
+  const result = (finished: boolean, values: Params, { loss, metrics }: Score): TrainResult => ({
     adapter: { head, attachment, params: values },
     finished,
     steps: step,
@@ -104,6 +104,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const evaluate = async (): Promise<TrainEvent> => {
     const outputs = await runExamples(evaluator, params, data.evalExamples, head);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
+    if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
     const value = metrics[task.headline(head.target)] ?? -loss;
     const better = best === undefined || value > best.score;
@@ -112,7 +113,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     return { event: "eval", step, loss, metrics, best: better, seconds: seconds() };
   };
   const save = async (store: CheckpointStore): Promise<string> => {
-    const current: TrainState = { step, seconds: seconds(), params, optimizer: optimizer.state(), best, patience };
+    const current: TrainState = { step, seconds: seconds(), params, optimizer: optimizer.state(), score, best, patience };
     return store.save(step, { ...adapterFiles(model, { head, attachment, params }), ...writeState(current, await identity()) });
   };
 
@@ -135,7 +136,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       resumed_from: state?.step ?? null,
     };
     if (options.eval_on_start && state === undefined && data.evalExamples.length > 0) yield await evaluate();
-    let stoppedEarly = outOfPatience();
+    let stoppedEarly = step < plan.total && outOfPatience();
     let ended = now();
     let next = step < plan.total ? plan.prepare(step) : undefined;
     while (next !== undefined && !stoppedEarly) {
@@ -228,8 +229,8 @@ function copyOf(params: Params): Params {
   return new Map([...params].map(([path, tensor]): [string, Tensor<"float32">] => [path, { ...tensor, data: tensor.data.slice() }]));
 }
 
+const calmer = "try a lower learning rate, or a smaller max_grad_norm; the last checkpoint is untouched";
+
 function notFinite(step: number, loss: number, norm: number): NumericError {
-  return new NumericError(`step ${step}: the loss is ${loss}, the gradients' norm ${norm}`, {
-    hint: "try a lower learning rate, or a smaller max_grad_norm; the last checkpoint is untouched",
-  });
+  return new NumericError(`step ${step}: the loss is ${loss}, the gradients' norm ${norm}`, { hint: calmer });
 }

@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { readRows } from "../data/read-rows.js";
+import { openModel } from "../node/open-model.js";
+import { taskOfRows } from "../node/train.js";
+import { type PreviewToken, previewRows } from "../programs/data-preview.js";
+import { taskNamed } from "../tasks/index.js";
+import { lengthLines } from "./lengths.js";
+import type { Paint } from "./paint.js";
+import { printProgress } from "./progress.js";
+import { verb } from "./verb.js";
+
+/** `peft data preview`: the first rows as they are fed, token by token, and how long all of them are. */
+export const dataPreviewVerb = verb({
+  name: "data preview",
+  summary: "show the first rows as they are fed, and how long all are",
+  examples: ["peft data preview --data train.jsonl", "peft data preview --data train.csv --map text=utterance --model minilm --rows 10"],
+  flags: {
+    data: z.string().describe("rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
+    model: z.string().default("minilm").describe("the model that they would be fed to: a folder, a hub id, or a catalogue name"),
+    task: z.string().nullable().default(null).describe("the Hub's name of the task; null for what the data's columns say"),
+    map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
+    max_length: z.number().int().positive().nullable().default(null).describe("longest text in tokens; the model's limit by default"),
+    rows: z.number().int().positive().default(3).describe("rows to show"),
+  },
+  interruption: "tidy",
+  async run(output, { data, model: name, task, map, max_length, rows: shown }, _, signal) {
+    const table = await readRows(data, { map });
+    const asked = task === null ? taskOfRows(table) : taskNamed(task);
+    const model = await openModel(name, { env: process.env, onProgress: printProgress(output), signal });
+    const preview = previewRows(model, table, { task: asked, count: shown, maxLength: max_length });
+    output.emit(preview);
+    const { say, paint } = output;
+    for (const { where, label, label_id, tokens, truncated } of preview.shown) {
+      const named = label === null ? "no label" : preview.labels === null ? label : `${label} (${label_id})`;
+      say(`${paint.bold(where)}  ${paint.cyan(named)}  ${tokens.length} tokens${truncated ? paint.yellow(", cut") : ""}`);
+      for (const line of wrapped(tokens, paint, output.columns - 2)) say(`  ${line}`);
+    }
+    say(
+      paint.dim(
+        `[ ] special tokens are dim, the token at which the loss is computed is underlined${paint.colours ? "" : " (on a colour terminal)"}`,
+      ),
+    );
+    say("");
+    say(
+      `${preview.rows} rows for ${preview.task} on ${preview.model}${preview.labels === null ? "" : `, ${preview.labels.length} labels`}`,
+    );
+    if (preview.lengths !== null) for (const line of lengthLines(preview.lengths)) say(line);
+    return 0;
+  },
+});
+
+/** Tokens in lines no wider than the terminal. */
+function wrapped(tokens: readonly PreviewToken[], paint: Paint, width: number): readonly string[] {
+  const lines: string[] = [];
+  let used = Number.POSITIVE_INFINITY;
+  for (const { text, special, loss } of tokens) {
+    const plain = text.trim() === "" ? JSON.stringify(text) : text.trim();
+    const shown = loss ? paint.underline(plain) : plain;
+    const word = special ? paint.dim(shown) : shown;
+    if (used + plain.length + 1 > width) {
+      lines.push(word);
+      used = plain.length;
+    } else {
+      lines.push(`${lines.pop()} ${word}`);
+      used += plain.length + 1;
+    }
+  }
+  return lines;
+}

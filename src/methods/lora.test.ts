@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import { failure } from "../../test/failure.fixture.js";
+import { parseOptions } from "../core/options.js";
+import { AttachError, ConfigError } from "../errors.js";
+import { methodNamed, methodOfType } from "./index.js";
+import { type LoraConfig, lora } from "./lora.js";
+import type { LinearRole, Sites } from "./method.js";
+
+const linear = (path: string, role: LinearRole) => ({ path, role, inFeatures: 4, outFeatures: 4, bias: true });
+const sites: Sites = {
+  linears: [0, 1].flatMap((i) => [
+    linear(`bert.encoder.layer.${i}.attention.self.query`, "query"),
+    linear(`bert.encoder.layer.${i}.attention.self.key`, "key"),
+    linear(`bert.encoder.layer.${i}.attention.self.value`, "value"),
+  ]),
+  sublayers: [],
+  attentions: [],
+  weights: [],
+  headModules: ["classifier"],
+};
+const [query0, value0, query1, value1] = [
+  "0.attention.self.query",
+  "0.attention.self.value",
+  "1.attention.self.query",
+  "1.attention.self.value",
+].map((name) => `bert.encoder.layer.${name}`) as [string, string, string, string];
+
+const configOf = (fields: object): LoraConfig => parseOptions("lora option", lora.config, fields);
+const planOf = (fields: object) => lora.plan(sites, configOf(fields), "user");
+
+describe("the config", () => {
+  it("has PEFT's defaults", () => {
+    expect(configOf({})).toEqual({
+      r: 8,
+      lora_alpha: 8,
+      lora_dropout: 0,
+      target_modules: null,
+      exclude_modules: null,
+      use_rslora: false,
+      rank_pattern: {},
+      alpha_pattern: {},
+      bias: "none",
+      layers_to_transform: null,
+      layers_pattern: null,
+      modules_to_save: null,
+    });
+  });
+
+  it("names unknown fields with the nearest known one", async () => {
+    const error = await failure(() => configOf({ lora_alhpa: 16, rank: 4 }));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toContain('lora option "lora_alhpa" is not known');
+    expect(error.message).toContain('lora option "rank" is not known');
+    expect(error.hint).toContain('did you mean "lora_alpha"');
+  });
+
+  it.each([
+    [{ r: 0 }, "r"],
+    [{ r: 2.5 }, "r"],
+    [{ lora_alpha: 0 }, "lora_alpha"],
+    [{ lora_dropout: 1 }, "lora_dropout"],
+    [{ lora_dropout: -0.1 }, "lora_dropout"],
+    [{ bias: "some" }, "bias"],
+    [{ rank_pattern: { query: 0 } }, "rank_pattern"],
+    [{ layers_to_transform: [-1] }, "layers_to_transform"],
+    [{ target_modules: 3 }, "target_modules"],
+  ])("refuses %j", async (fields, name) => {
+    const error = await failure(() => configOf(fields));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toContain(`lora option "${name}`);
+  });
+
+  it("refuses layer fields that contradict each other, as PEFT", () => {
+    expect(() => configOf({ layers_to_transform: 1, target_modules: ".*query" })).toThrow(
+      /layers_to_transform needs target_modules to be a list/,
+    );
+    expect(() => configOf({ layers_pattern: "layer" })).toThrow(/layers_pattern needs layers_to_transform/);
+    expect(configOf({ layers_to_transform: 1 }).layers_to_transform).toBe(1);
+    expect(configOf({ layers_pattern: [] }).layers_pattern).toEqual([]); // older files have it
+  });
+});
+
+describe("the plan", () => {
+  it("scales by alpha / r", () => {
+    expect([...planOf({ r: 4, lora_alpha: 6 }).targets]).toEqual(
+      [query0, value0, query1, value1].map((path) => [path, { r: 4, scaling: 1.5 }]),
+    );
+  });
+
+  it("scales by alpha / √r with use_rslora", () => {
+    expect(planOf({ r: 16, lora_alpha: 6, use_rslora: true }).targets.get(query0)).toEqual({ r: 16, scaling: 1.5 });
+  });
+
+  it("follows rank_pattern and alpha_pattern, each by itself", () => {
+    const fields = { r: 4, lora_alpha: 8, rank_pattern: { query: 2 }, alpha_pattern: { "layer.1.*": 12 } };
+    expect(Object.fromEntries(planOf(fields).targets)).toEqual({
+      [query0]: { r: 2, scaling: 4 },
+      [value0]: { r: 4, scaling: 2 },
+      [query1]: { r: 2, scaling: 6 },
+      [value1]: { r: 4, scaling: 3 },
+    });
+    expect(planOf({ ...fields, use_rslora: true }).targets.get(query1)!.scaling).toBeCloseTo(12 / Math.sqrt(2), 12);
+  });
+
+  it("refuses targets that match nothing", () => {
+    expect(() => planOf({ target_modules: ["q_proj"] })).toThrow(AttachError);
+  });
+});
+
+describe("biases", () => {
+  const trained = (bias: string, path: string): boolean => lora.trains!({ path, shape: [4] }, planOf({ bias }), configOf({ bias }));
+
+  it.each([
+    ["none", false, false, false],
+    ["lora_only", true, false, false],
+    ["all", true, true, true],
+  ])("%s", (bias, adapted, other, norm) => {
+    expect(trained(bias, `${query0}.bias`)).toBe(adapted);
+    expect(trained(bias, "bert.encoder.layer.0.attention.self.key.bias")).toBe(other);
+    expect(trained(bias, "bert.embeddings.LayerNorm.bias")).toBe(norm);
+    expect(trained(bias, `${query0}.weight`)).toBe(false);
+  });
+
+  it("of adapted layers are published under the wrapped layer", () => {
+    const plan = planOf({ bias: "all" });
+    expect(lora.files.key(`${query0}.bias`, plan)).toBe(`${query0}.base_layer.bias`);
+    expect(lora.files.key("bert.encoder.layer.0.attention.self.key.bias", plan)).toBe("bert.encoder.layer.0.attention.self.key.bias");
+    expect(lora.files.key(`${query0}.lora_A.weight`, plan)).toBe(`${query0}.lora_A.weight`);
+    expect(lora.files.key("classifier.weight", plan)).toBe("classifier.weight");
+  });
+});
+
+describe("the published config", () => {
+  const publish = (fields: object) => lora.files.publish(configOf(fields), planOf(fields));
+
+  it("names the targets", () => {
+    expect(publish({ r: 3 })).toMatchObject({ r: 3, target_modules: ["query", "value"], fan_in_fan_out: false, init_lora_weights: true });
+    expect(publish({ target_modules: "all-linear" }).target_modules).toEqual(["key", "query", "value"]);
+    expect(publish({ target_modules: "ALL-linear" }).target_modules).toEqual(["key", "query", "value"]);
+    expect(publish({ layers_to_transform: [1] }).target_modules).toEqual([query1, value1]);
+  });
+
+  it("keeps a regular expression", () => {
+    expect(publish({ target_modules: ".*query" }).target_modules).toBe(".*query");
+  });
+});
+
+describe("the registry", () => {
+  it("finds it by name and by peft_type", () => {
+    expect(methodNamed("lora")).toBe(lora);
+    expect(methodOfType("LORA")).toBe(lora);
+  });
+
+  it("lists what there is", async () => {
+    const error = await failure(() => methodNamed("lroa"));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toBe('method "lroa" is not supported');
+    expect(error.hint).toContain('did you mean "lora"');
+    expect((await failure(() => methodOfType("OFT"))).hint).toContain("LORA");
+  });
+});

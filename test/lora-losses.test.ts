@@ -1,0 +1,176 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { f32 } from "../src/core/tensor.js";
+import { packTexts } from "../src/data/collate.js";
+import { directory } from "../src/io/directory.js";
+import { openSafetensors } from "../src/io/safetensors.js";
+import { trainGraph } from "../src/programs/adapted-model.js";
+import { type Adapter, loadAdapter } from "../src/programs/adapter.js";
+import { type BaseModel, openBaseModel } from "../src/programs/base-model.js";
+import { loadProgram, type Params, type Program, paramsOf } from "../src/programs/program.js";
+import { nodeRuntime } from "../src/runtime/node.js";
+import type { Example } from "../src/tasks/task.js";
+import { AdamW, accumulate, clipGradNorm } from "../src/train/optimizer.js";
+import { learningRateAt, type ScheduleType } from "../src/train/schedule.js";
+import { jsonBytes, overlay } from "./tiny-model.fixture.js";
+
+const golden = fileURLToPath(new URL("golden/lora-losses/", import.meta.url));
+
+/** expected.json, as golden/README.md describes it. */
+interface Golden {
+  readonly num_labels: number;
+  readonly micro_batches: readonly number[];
+  readonly training: {
+    readonly learning_rate: number;
+    readonly betas: readonly [number, number];
+    readonly eps: number;
+    readonly weight_decay: number;
+    readonly lr_scheduler_type: ScheduleType;
+    readonly warmup_steps: number;
+    readonly total_steps: number;
+    readonly max_grad_norm: number;
+  };
+  readonly batches: readonly (readonly { readonly ids: number[]; readonly token_type_ids: number[]; readonly label: number }[])[];
+  readonly losses: readonly number[];
+  readonly grad_norms: readonly number[];
+  readonly learning_rates: readonly number[];
+  readonly final_loss: number;
+  readonly decayed: readonly string[];
+  readonly not_decayed: readonly string[];
+  readonly noise: readonly string[];
+}
+
+const runtime = nodeRuntime({ threads: 1 });
+let model: BaseModel;
+beforeAll(async () => {
+  const tokenizer = jsonBytes({ model: { type: "WordPiece", unk_token: "[UNK]", vocab: { "[UNK]": 0 } } });
+  model = await openBaseModel(overlay(directory(join(golden, "base")), { "tokenizer.json": tokenizer }), { id: "base", runtime });
+});
+afterAll(() => runtime.close());
+
+const variants = readdirSync(golden).filter((name) => name !== "base");
+
+it("has all golden variants", () => {
+  expect(variants).toEqual(["accumulation", "all-linear", "bias-all", "query-value", "regression"]);
+});
+
+describe.each(variants)("ten steps of PEFT's %s", (variant) => {
+  const folder = join(golden, variant);
+  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8")) as Golden;
+  const { training } = expected;
+  let adapter: Adapter;
+  let keyOf: (path: string) => string;
+  let ours: Awaited<ReturnType<typeof trainTenSteps>>;
+
+  beforeAll(async () => {
+    adapter = await loadAdapter(model, directory(join(folder, "initial")));
+    const { method, plan } = adapter.attachment;
+    keyOf = (path) => `base_model.model.${method.files.key(path, plan)}`;
+    ours = await trainTenSteps(adapter, expected);
+  });
+
+  it("have the same losses and norms", () => {
+    const tolerance = variant === "regression" ? 1e-4 : 2e-5;
+    expect(farthest(ours.losses, expected.losses)).toBeLessThan(tolerance);
+    expect(Math.abs(ours.finalLoss - expected.final_loss)).toBeLessThan(tolerance);
+    expect(
+      farthest(
+        ours.norms.map((norm, i) => norm / expected.grad_norms[i]!),
+        expected.grad_norms.map(() => 1),
+      ),
+    ).toBeLessThan(1e-5);
+  });
+
+  it("have the same learning rates", () => {
+    const { lr_scheduler_type: type } = training;
+    const rates = expected.learning_rates.map((_, step) => learningRateAt(step, { type, ...training }));
+    expect(farthest(rates, expected.learning_rates)).toBeLessThan(1e-12);
+  });
+
+  it("start from the same gradients", async () => {
+    const wanted = await openSafetensors(directory(folder), "gradients.safetensors");
+    expect([...ours.gradients.keys()].map(keyOf).sort()).toEqual([...wanted.tensors.keys()].sort());
+    for (const [path, gradient] of ours.gradients) {
+      if (expected.noise.includes(keyOf(path))) continue;
+      expect(farthest(gradient, (await wanted.readFloat32(keyOf(path))).data), path).toBeLessThan(2e-5);
+    }
+  });
+
+  it("end in the same values", async () => {
+    const wanted = await openSafetensors(directory(join(folder, "final")), "adapter_model.safetensors");
+    for (const [path, tensor] of adapter.params) {
+      const target = await wanted.readFloat32(keyOf(path));
+      expect(tensor.shape, path).toEqual(target.shape);
+      if (!expected.noise.includes(keyOf(path))) expect(farthest(tensor.data, target.data), path).toBeLessThan(2e-5);
+    }
+    const junk = /\.(original_module|modules_to_save)\./;
+    expect([...adapter.params.keys()].map(keyOf).sort()).toEqual([...wanted.tensors.keys()].filter((key) => !junk.test(key)).sort());
+  });
+
+  it("decay the same parameters", () => {
+    const keys = (decay: boolean) => ours.trained.flatMap((leaf) => (leaf.decay === decay ? [keyOf(leaf.path)] : [])).sort();
+    expect(keys(true)).toEqual([...expected.decayed].sort());
+    expect(keys(false)).toEqual([...expected.not_decayed].sort());
+  });
+});
+
+/** The training step as the trainer takes it, on given batches. Changes the adapter's values. */
+async function trainTenSteps(adapter: Adapter, { batches, micro_batches, training }: Golden) {
+  const { head, attachment, params } = adapter;
+  const graph = trainGraph(model, head, [attachment], "off");
+  const program = await loadProgram(model, graph);
+  const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [{ ...leaf, values: params.get(leaf.path)!.data }] : []));
+  const optimizer = new AdamW(trained, training);
+  const losses: number[] = [];
+  const norms: number[] = [];
+  const gradients = new Map<string, Float32Array>();
+
+  const lossOf = async (rows: Golden["batches"][number], of: number): Promise<Awaited<ReturnType<Program["run"]>>> => {
+    const examples = rows.map(
+      ({ ids, token_type_ids, label }): Example => ({
+        ids: Int32Array.from(ids),
+        typeIds: Int32Array.from(token_type_ids),
+        label,
+        truncated: false,
+      }),
+    );
+    const packed = packTexts(examples);
+    const lossScale = f32([1 / of], []);
+    return program.run({
+      batch: { ...packed.feeds, ...head.task.feeds(packed, examples, head.target), lossScale },
+      params: params as Params,
+    });
+  };
+  for (const [step, batch] of batches.entries()) {
+    let loss = 0;
+    const grads = trained.map(({ values }) => new Float32Array(values.length));
+    let first = 0;
+    for (const size of micro_batches) {
+      const results = await lossOf(batch.slice(first, first + size), batch.length);
+      loss += Number(results.loss!.data[0]);
+      accumulate(
+        grads,
+        trained.map(({ path }) => results[`grad:${path}`]!.data as Float32Array),
+      );
+      first += size;
+    }
+    expect(first).toBe(batch.length);
+    if (step === 0) for (const [i, { path }] of trained.entries()) gradients.set(path, grads[i]!.slice());
+    losses.push(loss);
+    norms.push(clipGradNorm(grads, training.max_grad_norm));
+    optimizer.step(grads, learningRateAt(step, { type: training.lr_scheduler_type, ...training }));
+  }
+  const finalLoss = Number((await lossOf(batches[0]!, batches[0]!.length)).loss!.data[0]);
+  await program.dispose();
+  return { losses, norms, gradients, finalLoss, trained };
+}
+
+/** The largest distance between numbers at the same place. */
+function farthest(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(actual.length).toBe(expected.length);
+  let most = 0;
+  for (let i = 0; i < expected.length; i++) most = Math.max(most, Math.abs(actual[i]! - expected[i]!)); // NaN if there is one
+  return most;
+}
