@@ -37,7 +37,8 @@ export interface BaseModelOptions {
 }
 
 /** Reads config.json, the tokenizer and the weights' headers. Throws FileError, ConfigError, ModelError or WeightError. */
-export async function openBaseModel(files: Files, { id, revision = null, runtime }: BaseModelOptions): Promise<BaseModel> {
+export async function openBaseModel(files: Files, { id, revision = null, runtime: shared }: BaseModelOptions): Promise<BaseModel> {
+  const runtime = shared.own();
   const json = await readJson(files, "config.json");
   const family = familyOf(json);
   const config = family.parse(json);

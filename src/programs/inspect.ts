@@ -21,6 +21,7 @@ export const noRuntime: Runtime = {
   weights: "inputs",
   keep: () => Promise.reject(new SessionError("this model was opened to be looked at, not to be run")),
   createSession: () => Promise.reject(new SessionError("this model was opened to be looked at, not to be run")),
+  own: () => noRuntime,
   close: () => Promise.resolve(),
 };
 

@@ -6,17 +6,17 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 
 /**
  * @typedef {{ dtype: import("../core/tensor.js").DType, shape: readonly number[], data: any }} PlainTensor
- * @typedef {{ id: number, kind: "keep", tensors: Record<string, PlainTensor> }
- *   | { id: number, kind: "create", session: number, model: Uint8Array, threads: number }
+ * @typedef {{ id: number, kind: "keep", owner: number, tensors: Record<string, PlainTensor> }
+ *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, threads: number }
  *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[] }
  *   | { id: number, kind: "dispose", session: number }
  *   | { id: number, kind: "close" }} Request
  */
 
 const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
-/** @type {Map<string, Tensor>} */
+/** @type {Map<string, Tensor>} by owner and name */
 const kept = new Map();
-/** @type {Map<number, InferenceSession>} */
+/** @type {Map<number, { session: InferenceSession, owner: number }>} */
 const sessions = new Map();
 let closed = false;
 
@@ -28,7 +28,7 @@ async function handle(request) {
   if (request.kind === "close") process.exit();
   if (closed) throw new Error("the runtime is closed");
   if (request.kind === "keep") {
-    for (const [name, tensor] of Object.entries(request.tensors)) kept.set(name, toOrt(tensor));
+    for (const [name, tensor] of Object.entries(request.tensors)) kept.set(`${request.owner} ${name}`, toOrt(tensor));
     return {};
   }
   if (request.kind === "create") {
@@ -41,11 +41,12 @@ async function handle(request) {
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
     });
-    sessions.set(request.session, session);
+    sessions.set(request.session, { session, owner: request.owner });
     return {};
   }
-  const session = sessions.get(request.session);
-  if (session === undefined) throw new Error("the session was disposed of");
+  const found = sessions.get(request.session);
+  if (found === undefined) throw new Error("the session was disposed of");
+  const { session, owner } = found;
   if (request.kind === "dispose") {
     sessions.delete(request.session);
     await session.release();
@@ -55,7 +56,7 @@ async function handle(request) {
   const feeds = {};
   for (const name of session.inputNames) {
     const fed = request.feeds[name];
-    const tensor = fed === undefined ? kept.get(name) : toOrt(fed);
+    const tensor = fed === undefined ? kept.get(`${owner} ${name}`) : toOrt(fed);
     if (tensor === undefined) throw new Error(`input "${name}" is not fed`);
     feeds[name] = tensor;
   }

@@ -189,3 +189,15 @@ describe("the end", () => {
     await own.close();
   });
 });
+
+it("keeps the tensors of two owners apart", async () => {
+  const [one, two] = [runtime.own(), runtime.own()];
+  await one.keep({ "weight:w": f32([1, 1]) });
+  await two.keep({ "weight:w": f32([2, 2]) });
+  const sessions = await Promise.all([one, two].map((owner) => owner.createSession(weighted)));
+  const results = await Promise.all(sessions.map((session) => session.run({ "batch:x": f32([10, 20]) })));
+  expect(results.map(({ y }) => Array.from(y!.data as Float32Array))).toEqual([
+    [10, 20],
+    [20, 40],
+  ]);
+});

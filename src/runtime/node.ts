@@ -69,19 +69,21 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
       }
     });
 
-  return {
+  let owners = 0;
+  const view = (owner: number): Runtime => ({
     threads,
     weights: "inputs",
+    own: () => view(++owners),
     async keep(tensors) {
       const buffers = new Set(Object.values(tensors).map(({ data }) => data.buffer));
       await ask(
-        { kind: "keep", tensors },
+        { kind: "keep", owner, tensors },
         [...buffers].filter((buffer) => buffer instanceof ArrayBuffer),
       );
     },
     async createSession(model): Promise<Session> {
       const session = sessions++;
-      await ask({ kind: "create", session, model, threads });
+      await ask({ kind: "create", owner, session, model, threads });
       return {
         run: (feeds, fetch) => ask({ kind: "run", session, feeds, ...(fetch === undefined ? {} : { fetch }) }),
         dispose: async () => {
@@ -96,5 +98,6 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
       worker.postMessage({ kind: "close", id: requests++ });
       await exit;
     },
-  };
+  });
+  return view(0);
 }

@@ -19,6 +19,8 @@ export interface Runtime {
    * them afterwards.
    */
   keep(tensors: Feeds): Promise<void>;
+  /** The same runtime with kept tensors of its own, so that two models' weights of one name do not meet. */
+  own(): Runtime;
   /** Loads a program. Throws SessionError when ORT refuses it. */
   createSession(model: Uint8Array): Promise<Session>;
   /** Ends the runtime with everything in it. */

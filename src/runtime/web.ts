@@ -15,12 +15,12 @@ export interface WebRuntimeOptions {
 export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): Runtime {
   ort.env.wasm.numThreads = threads;
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
-  const kept = new Map<string, ort.Tensor>();
   const sessions = new Set<ort.InferenceSession>();
 
-  return {
+  const view = (kept: Map<string, ort.Tensor>): Runtime => ({
     threads,
     weights: "initializers",
+    own: () => view(new Map()),
     async keep(tensors) {
       for (const [name, tensor] of Object.entries(tensors)) kept.set(name, toOrt(tensor));
     },
@@ -49,7 +49,8 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
       sessions.clear();
       kept.clear();
     },
-  };
+  });
+  return view(new Map());
 }
 
 function failure(cause: unknown): never {

@@ -27,7 +27,8 @@ export interface Best {
   readonly score: number;
   readonly loss: number;
   readonly metrics: Metrics;
-  readonly params: ReadonlyMap<string, Tensor<"float32">>;
+  /** The parameters then, where early stopping may want them back. */
+  readonly params: ReadonlyMap<string, Tensor<"float32">> | undefined;
 }
 
 /** All that a run needs to go on as if it had never stopped. Noise and the data's order follow from the seed and the step. */
@@ -67,7 +68,7 @@ export function writeState(state: TrainState, identity: Readonly<Record<string, 
     [stateFile]: new TextEncoder().encode(`${JSON.stringify(json, null, 2)}\n`),
     [paramsFile]: writeSafetensors(state.params),
     [optimizerFile]: writeSafetensors([...moments("m", state.optimizer.m), ...moments("v", state.optimizer.v)]),
-    ...(best === undefined ? {} : { [bestFile]: writeSafetensors(best.params) }),
+    ...(best?.params === undefined ? {} : { [bestFile]: writeSafetensors(best.params) }),
   };
 }
 
@@ -92,7 +93,7 @@ export async function readState(files: Files, identity: Readonly<Record<string, 
     params: new Map(await readAll(files, paramsFile)),
     optimizer: { step: Number(json.optimizer_step), m: pick("m"), v: pick("v") },
     score: json.score as Score,
-    best: best === null ? undefined : { ...best, params: new Map(await readAll(files, bestFile)) },
+    best: best === null ? undefined : { ...best, params: (await files.size(bestFile)) === undefined ? undefined : new Map(await readAll(files, bestFile)) },
   };
 }
 

@@ -109,7 +109,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     const value = metrics[task.headline(head.target)] ?? -loss;
     const better = best === undefined || value > best.score;
     patience = better ? 0 : patience + 1;
-    if (better) best = { step, score: value, loss, metrics, params: copyOf(params) };
+    if (better) best = { step, score: value, loss, metrics, params: options.early_stopping_patience === null ? undefined : copyOf(params) };
     return { event: "eval", step, loss, metrics, best: better, seconds: seconds() };
   };
   const save = async (store: CheckpointStore): Promise<string> => {
@@ -176,7 +176,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
         return result(false, params, score);
       }
     }
-    const kept = options.early_stopping_patience !== null && best !== undefined ? best : { step, params, ...score };
+    const kept = best?.params === undefined ? { step, params, ...score } : { ...best, params: best.params };
     yield {
       event: "end",
       step,
