@@ -9,15 +9,17 @@ export interface EmittedModel {
   readonly bytes: Uint8Array;
   /** The fed leaves by their names in the model. */
   readonly feeds: ReadonlyMap<string, Value>;
+  /** Initialisers that the model names but does not hold: the session takes them from what its runtime keeps. */
+  readonly external: readonly string[];
 }
 
-/**
- * Writes a graph as an ONNX model whose outputs carry the given names. Frozen weights are inputs to be fed, except those that `bakedIn`
- * gives a tensor for, which become initialisers.
- */
+/** How a frozen weight gets into a model: with these bytes, as an initialiser whose bytes the runtime keeps, or (undefined) fed each run. */
+export type WeightForm = Tensor | "kept" | undefined;
+
+/** Writes a graph as an ONNX model whose outputs carry the given names. `form` says how each frozen weight gets in; all are fed by default. */
 export function emit(
   outputs: Readonly<Record<string, Value>>,
-  bakedIn: (path: string) => Tensor | undefined = () => undefined,
+  form: (path: string) => WeightForm = () => undefined,
 ): EmittedModel {
   const order = topological(Object.values(outputs));
   const names = new Map<Value, string>();
@@ -36,16 +38,18 @@ export function emit(
       );
       for (const [i, output] of source.outputs.entries()) names.set(output, results[i]!);
     } else {
-      names.set(value, writer.leaf(source, value, bakedIn, feeds));
+      names.set(value, writer.leaf(source, value, form, feeds));
     }
   }
   for (const [name, value] of Object.entries(outputs)) writer.output(name, names.get(value)!, value);
-  return { bytes: encodeModel(writer.model()), feeds };
+  const model = writer.model();
+  return { bytes: encodeModel(model), feeds, external: model.external.map(([name]) => name) };
 }
 
 class GraphWriter implements Emitter {
   readonly #nodes: NodeProto[] = [];
   readonly #initializers: [string, Tensor][] = [];
+  readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
   readonly #outputs: [string, Value["type"]][] = [];
   readonly #constants = new Map<string, string>();
@@ -62,15 +66,16 @@ class GraphWriter implements Emitter {
   }
 
   model(): ModelProto {
-    return { nodes: this.#nodes, initializers: this.#initializers, inputs: this.#inputs, outputs: this.#outputs };
+    return { nodes: this.#nodes, initializers: this.#initializers, external: this.#external, inputs: this.#inputs, outputs: this.#outputs };
   }
 
-  leaf(source: Leaf, value: Value, bakedIn: (path: string) => Tensor | undefined, feeds: Map<string, Value>): string {
+  leaf(source: Leaf, value: Value, form: (path: string) => WeightForm, feeds: Map<string, Value>): string {
     if (source.kind === "constant") return this.constant(source.value);
     const name = feedName(source)!;
-    const baked = source.kind === "weight" ? bakedIn(source.path) : undefined;
-    if (baked !== undefined) {
-      this.#initializers.push([name, baked]);
+    const how = source.kind === "weight" ? form(source.path) : undefined;
+    if (how !== undefined) {
+      if (how === "kept") this.#external.push([name, value.type]);
+      else this.#initializers.push([name, how]);
       return name;
     }
     this.#inputs.push([name, value.type]);

@@ -19,6 +19,8 @@ export interface NodeProto {
 export interface ModelProto {
   readonly nodes: readonly NodeProto[];
   readonly initializers: readonly (readonly [name: string, value: Tensor])[];
+  /** Initialisers whose float32 bytes stand outside the file, under their own names. */
+  readonly external: readonly (readonly [name: string, type: TensorType])[];
   readonly inputs: readonly (readonly [name: string, type: TensorType])[];
   readonly outputs: readonly (readonly [name: string, type: TensorType])[];
 }
@@ -43,11 +45,12 @@ export function encodeModel(model: ModelProto): Uint8Array {
   return writer.finish();
 }
 
-function encodeGraph({ nodes, initializers, inputs, outputs }: ModelProto): Uint8Array {
+function encodeGraph({ nodes, initializers, external, inputs, outputs }: ModelProto): Uint8Array {
   const writer = new BinaryWriter();
   for (const node of nodes) writer.tag(1, WireType.LengthDelimited).bytes(encodeNode(node));
   writer.tag(2, WireType.LengthDelimited).string("peft");
   for (const [name, value] of initializers) writer.tag(5, WireType.LengthDelimited).bytes(encodeTensor(name, value));
+  for (const [name, type] of external) writer.tag(5, WireType.LengthDelimited).bytes(encodeExternal(name, type));
   for (const [name, type] of inputs) writer.tag(11, WireType.LengthDelimited).bytes(encodeValueInfo(name, type));
   for (const [name, type] of outputs) writer.tag(12, WireType.LengthDelimited).bytes(encodeValueInfo(name, type));
   return writer.finish();
@@ -83,6 +86,23 @@ function encodeTensor(name: string, { dtype, shape, data }: Tensor): Uint8Array 
   writer.tag(8, WireType.LengthDelimited).string(name);
   writer.tag(9, WireType.LengthDelimited).bytes(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   return writer.finish();
+}
+
+function encodeExternal(name: string, { dtype, shape }: TensorType): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const size of shape) writer.tag(1, WireType.Varint).int64(Number(size));
+  writer.tag(2, WireType.Varint).int32(elementType[dtype]);
+  writer.tag(8, WireType.LengthDelimited).string(name);
+  const length = 4 * shape.reduce<number>((product, size) => product * Number(size), 1);
+  for (const [key, value] of [
+    ["location", name],
+    ["offset", "0"],
+    ["length", String(length)],
+  ] as const) {
+    const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string(key).tag(2, WireType.LengthDelimited).string(value);
+    writer.tag(13, WireType.LengthDelimited).bytes(entry.finish());
+  }
+  return writer.tag(14, WireType.Varint).int32(1).finish();
 }
 
 function encodeValueInfo(name: string, { dtype, shape }: TensorType): Uint8Array {

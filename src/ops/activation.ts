@@ -2,7 +2,8 @@ import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
 import { ConfigError, nearest } from "../errors.js";
 import { add, mul, relu, scalar, scale, sigmoid, sub, tanh } from "./elementwise.js";
-import { expectInputs, sameShape, shapeError } from "./shapes.js";
+import { scaled } from "./linear.js";
+import { expectInputs } from "./shapes.js";
 
 /** x·Φ(x) with the exact error function (Hendrycks & Gimpel 2016, arXiv:1606.08415); transformers' "gelu". */
 export const geluOp: OpDef<null> = {
@@ -11,23 +12,22 @@ export const geluOp: OpDef<null> = {
     expectInputs("gelu", inputs, 1);
     return [inputs[0]!];
   },
-  vjp: ({ inputs: [x], grad }) => [apply1(geluGradOp, [x!, grad], null)],
+  vjp: ({ inputs: [x], grad }) => [mul(apply1(geluSlopeOp, [x!], null), scaled(grad, 0.5))],
   emit: (e, inputs) => e.node("Gelu", inputs, { approximate: "none" }),
 };
 
 /**
- * dy · (Φ(x) + x·φ(x)), the backward pass of gelu as one op so that it costs few passes over memory. With s = x/√2 it is
- * dy/2 · (1 + erf(s) + s·exp(ln(2/√π) - s²)).
+ * Twice the slope of gelu, 2·(Φ(x) + x·φ(x)), as one op so that it costs few passes over memory. With s = x/√2 it is
+ * 1 + erf(s) + s·exp(ln(2/√π) - s²); the factor 2 is left to the gradient's own product.
  */
-export const geluGradOp: OpDef<null> = {
-  name: "gelu_grad",
+export const geluSlopeOp: OpDef<null> = {
+  name: "gelu_slope",
   infer: (inputs) => {
-    expectInputs("gelu_grad", inputs, 2);
-    if (!sameShape(inputs[0]!.shape, inputs[1]!.shape)) throw shapeError("gelu_grad", inputs, "two equal shapes");
+    expectInputs("gelu_slope", inputs, 1);
     return [inputs[0]!];
   },
   vjp: "unsupported",
-  emit: (e, [x, grad]) => {
+  emit: (e, [x]) => {
     const number = (value: number): string => e.constant(f32([value], []));
     const [s] = e.node("Mul", [x!, number(Math.SQRT1_2)]);
     const [phi] = e.node("Erf", [s!]);
@@ -36,9 +36,7 @@ export const geluGradOp: OpDef<null> = {
     const [density] = e.node("Exp", [exponent!]);
     const [slope] = e.node("Mul", [s!, density!]);
     const [sum] = e.node("Add", [phi!, slope!]);
-    const [twice] = e.node("Add", [sum!, number(1)]);
-    const [half] = e.node("Mul", [grad!, number(0.5)]);
-    return e.node("Mul", [twice!, half!]);
+    return e.node("Add", [sum!, number(1)]);
   },
 };
 

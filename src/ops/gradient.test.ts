@@ -3,7 +3,7 @@ import { apply, apply1, input, leaf, type OpDef, topological, type Value } from 
 import { zeros } from "../core/initializer.js";
 import { f32, i32, sizeOf } from "../core/tensor.js";
 import { GraphError } from "../errors.js";
-import { geluGradOp } from "./activation.js";
+import { geluSlopeOp } from "./activation.js";
 import { add, mul, neg, scale, signOp, tanh } from "./elementwise.js";
 import { gradient } from "./gradient.js";
 import { linear } from "./linear.js";
@@ -99,7 +99,7 @@ describe("ops without a smooth dependence", () => {
 
   it("make an op without a gradient harmless above them", async () => {
     const v = at("x", "T");
-    const [grad] = gradient(sumAll(add(apply1(geluGradOp, [sign(v), at("w", "T")], null), mul(v, v))), [v]);
+    const [grad] = gradient(sumAll(add(apply1(geluSlopeOp, [sign(v)], null), mul(v, v))), [v]);
     expectClose((await runGraph(runtime, { grad: grad! }, { x: f32([1, 2]) })).grad, { shape: [2], data: [2, 4] });
   });
 
@@ -131,7 +131,7 @@ describe("what cannot be differentiated is an error", () => {
   });
 
   it("a way through an op without a gradient", () => {
-    expect(() => gradient(sumAll(apply1(geluGradOp, [x, x], null)), [x])).toThrow(new GraphError("gradient: gelu_grad has no gradient"));
+    expect(() => gradient(sumAll(apply1(geluSlopeOp, [x], null)), [x])).toThrow(new GraphError("gradient: gelu_slope has no gradient"));
   });
 
   it("a way through an input without a gradient", () => {

@@ -1,5 +1,6 @@
 import type { Dim } from "../core/dims.js";
 import { apply1, type OpDef, type TensorType, type Value } from "../core/graph.js";
+import { scale } from "./elementwise.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
 
 /** Which factors are transposed before they are multiplied, and a factor on the product. */
@@ -83,6 +84,14 @@ export function gemm(a: Value, b: Value, options: ProductOptions = {}, addend?: 
 /** alpha·A·B over the last two axes, e.g. [B, H, S, K] · [B, H, K, S]. */
 export function matmul(a: Value, b: Value, options: ProductOptions = {}): Value {
   return apply1(matmulOp, [a, b], { transA: false, transB: false, alpha: 1, ...options });
+}
+
+/** x · factor; where x is a matrix product, the product takes the factor, which saves a pass over memory. */
+export function scaled(x: Value, factor: number): Value {
+  const { source } = x;
+  if (source.kind !== "op" || source.op !== gemmOp || source.inputs.length !== 2) return scale(x, factor);
+  const { alpha, ...attrs } = source.attrs as ProductAttrs;
+  return gemm(source.inputs[0]!, source.inputs[1]!, { ...attrs, alpha: alpha * factor });
 }
 
 /** x·Wᵀ + bias: x [T, in], W [out, in], bias [out] → [T, out]. torch's nn.Linear. */

@@ -2,8 +2,9 @@ import { dimValue } from "../core/dims.js";
 import { type ParamLeaf, topological, type Value } from "../core/graph.js";
 import { fillDropoutMask, keyOf } from "../core/random.js";
 import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
-import { emit } from "../onnx/emit.js";
+import { type EmittedModel, emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
+import { gemmOp } from "../ops/linear.js";
 import type { Session } from "../runtime/session.js";
 import type { BaseModel } from "./base-model.js";
 
@@ -25,13 +26,16 @@ export interface Program {
   dispose(): Promise<void>;
 }
 
+/** What a program is for: one that runs thousands of times lets ORT lay its matrices out for speed, at the price of memory. */
+export type ProgramUse = "training" | "inference";
+
 /** Validates, emits and loads a graph; the frozen weights it needs are handed to the runtime or baked in, as the runtime has it. */
-export async function loadProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>): Promise<Program> {
+export async function loadProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse = "inference"): Promise<Program> {
   validate(outputs);
   const weights = new Map<string, readonly number[]>();
   for (const [path, value] of leavesOf(outputs, "weight")) weights.set(path, value.shape.map(Number));
-  const { bytes, feeds } = await emitFor(model, outputs, weights);
-  const session = await model.runtime.createSession(bytes);
+  const { bytes, feeds, external } = await emitFor(model, outputs, weights, use);
+  const session = await model.runtime.createSession(bytes, external);
   return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
 }
 
@@ -39,14 +43,29 @@ async function emitFor(
   model: BaseModel,
   outputs: Readonly<Record<string, Value>>,
   weights: ReadonlyMap<string, readonly number[]>,
-): Promise<ReturnType<typeof emit>> {
+  use: ProgramUse,
+): Promise<EmittedModel> {
   if (model.runtime.weights === "inputs") {
     await model.keep(weights);
-    return emit(outputs);
+    const matrices = use === "training" ? factors(outputs) : undefined;
+    return emit(outputs, (path) => (matrices?.has(path) === true ? "kept" : undefined));
   }
   const baked = new Map<string, Tensor>();
   for (const [path, shape] of weights) baked.set(path, await model.read(path, shape));
   return emit(outputs, (path) => baked.get(path));
+}
+
+/** The frozen weights that are read by nothing but matrix products. */
+function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<string> {
+  const found = new Set<string>();
+  const others = new Set<string>();
+  for (const { source } of topological(Object.values(outputs))) {
+    if (source.kind !== "op") continue;
+    for (const [i, { source: input }] of source.inputs.entries()) {
+      if (input.kind === "weight") (source.op === gemmOp && i === 1 ? found : others).add(input.path);
+    }
+  }
+  return new Set([...found].filter((path) => !others.has(path)));
 }
 
 async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch, params, noise }: ProgramInputs): Promise<Feeds> {

@@ -7,7 +7,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 /**
  * @typedef {{ dtype: import("../core/tensor.js").DType, shape: readonly number[], data: any }} PlainTensor
  * @typedef {{ id: number, kind: "keep", owner: number, tensors: Record<string, PlainTensor> }
- *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, threads: number }
+ *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, external: readonly string[], threads: number }
  *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[] }
  *   | { id: number, kind: "dispose", session: number }
  *   | { id: number, kind: "close" }} Request
@@ -32,7 +32,13 @@ async function handle(request) {
     return {};
   }
   if (request.kind === "create") {
+    const externalData = request.external.map((name) => {
+      const data = kept.get(`${request.owner} ${name}`)?.data;
+      if (!(data instanceof Float32Array)) throw new Error(`initialiser "${name}" is not kept`);
+      return { path: name, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+    });
     const session = await InferenceSession.create(request.model, {
+      externalData,
       executionProviders: ["cpu"],
       intraOpNumThreads: request.threads,
       interOpNumThreads: 1,

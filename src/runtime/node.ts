@@ -81,9 +81,9 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
         [...buffers].filter((buffer) => buffer instanceof ArrayBuffer),
       );
     },
-    async createSession(model): Promise<Session> {
+    async createSession(model, external = []): Promise<Session> {
       const session = sessions++;
-      await ask({ kind: "create", owner, session, model, threads });
+      await ask({ kind: "create", owner, session, model, external, threads });
       return {
         run: (feeds, fetch) => ask({ kind: "run", session, feeds, ...(fetch === undefined ? {} : { fetch }) }),
         dispose: async () => {

@@ -21,8 +21,8 @@ export interface Runtime {
   keep(tensors: Feeds): Promise<void>;
   /** The same runtime with kept tensors of its own, so that two models' weights of one name do not meet. */
   own(): Runtime;
-  /** Loads a program. Throws SessionError when ORT refuses it. */
-  createSession(model: Uint8Array): Promise<Session>;
+  /** Loads a program whose `external` initialisers are kept tensors of those names. Throws SessionError when ORT refuses it. */
+  createSession(model: Uint8Array, external?: readonly string[]): Promise<Session>;
   /** Ends the runtime with everything in it. */
   close(): Promise<void>;
 }

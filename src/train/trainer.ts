@@ -59,7 +59,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const head = { task, target: task.target(input.rows) };
   const attachment = attach(model, head, method, input.config, "user");
   const graph = trainGraph(model, head, [attachment], options.dropout);
-  const loading = Promise.all([loadProgram(model, graph), loadProgram(model, forwardGraph(model, head, [attachment]))]);
+  const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
   const data = prepareData(model, head, input.rows, input.evalRows, options);
   const plan = planSteps(head, data.examples, options);
