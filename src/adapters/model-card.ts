@@ -57,7 +57,7 @@ ${stringify({ method: card.method, set: card.config, ...card.options }).trimEnd(
 
 ## Use
 \`\`\`sh
-npx peft predict --model ${card.base} --adapter . "a text"
+npx -p peft.js peft predict --model ${card.base} --adapter . "a text"
 \`\`\`
 
 In Python: \`PeftModel.from_pretrained(model, ".")\`.

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { openModel } from "../node/open-model.js";
 import { taskOfRows } from "../node/train.js";

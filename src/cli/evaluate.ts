@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
 import { modelFlags } from "./model-flags.js";

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import type { z } from "zod";
+import type * as z from "zod";
 import { lora } from "../methods/lora.js";
 import { train } from "../node/train.js";
 import { type TrainJobOptions, trainJobOptions } from "../node/train-options.js";

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { parse as parseYaml } from "yaml";
-import type { z } from "zod";
+import type * as z from "zod";
 import { expectation, unfit } from "../core/options.js";
 import { nearest, UsageError } from "../errors.js";
 import type { FlagShape } from "./verb.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { parseOptions } from "../core/options.js";
 import { methodNamed } from "../methods/index.js";
 import { openModel, resolveEither } from "../node/open-model.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Flags of the verbs that use a model with or without an adapter. */
 export const modelFlags = {

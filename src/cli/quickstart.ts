@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { rowTable } from "../data/rows.js";
 import { FileError } from "../errors.js";

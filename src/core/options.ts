@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ConfigError, nearest } from "../errors.js";
 
 /** Reads options by a schema. Throws ConfigError that lists unknown keys, with the nearest known one, and values that do not fit. */

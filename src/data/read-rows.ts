@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { DataError, FileError, NetworkError, nearest } from "../errors.js";
 import { type ColumnMap, parseCsv, parseJson, parseJsonl, parseParquet, type RowTable, renameColumns, rowTable } from "./rows.js";
 

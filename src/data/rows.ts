@@ -1,6 +1,6 @@
 import { type FileMetaData, parquetMetadata, parquetReadObjects } from "hyparquet";
 import Papa from "papaparse";
-import { z } from "zod";
+import * as z from "zod";
 import { DataError, nearest, type PeftErrorOptions, UsageError } from "../errors.js";
 
 /** One row as it stands in the file: column name to value, not yet checked against a task. */

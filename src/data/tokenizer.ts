@@ -1,5 +1,5 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
-import { z } from "zod";
+import * as z from "zod";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 

@@ -1,6 +1,6 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { NetworkError } from "../errors.js";
 
 /** One file of a repository. Hashes are undefined where only the cache's folder is known. */

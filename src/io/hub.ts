@@ -1,7 +1,7 @@
 import { copyFile, mkdir, readdir, readFile, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { NetworkError, PeftError } from "../errors.js";
 import { download } from "./hub-download.js";
 import { type Environment, hubSettings } from "./hub-environment.js";

@@ -1,6 +1,6 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { FileError, ModelError, NetworkError, nearest, PeftError } from "../errors.js";
 import { type CatalogueEntry, catalogue } from "./catalogue.js";
 import { directory, sha256File } from "./directory.js";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { kaimingUniform, zeros } from "../core/initializer.js";
 import { ConfigError } from "../errors.js";
 import { gemm } from "../ops/linear.js";
@@ -100,7 +100,17 @@ export const lora: Method<LoraConfig, LoraPlan> = {
         hint: "in Python, save the adapter again with path_initial_model_for_weight_conversion, which makes it a plain LoRA",
       });
     },
-    inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "init_lora_weights", "runtime_config", "ensure_weight_tying", "eva_config", "lora_ga_config", "velora_config"],
+    inert: [
+      "fan_in_fan_out",
+      "megatron_core",
+      "qalora_group_size",
+      "init_lora_weights",
+      "runtime_config",
+      "ensure_weight_tying",
+      "eva_config",
+      "lora_ga_config",
+      "velora_config",
+    ],
     publish: (c, { names }) => ({
       ...c,
       target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,

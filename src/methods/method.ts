@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import type { Value } from "../core/graph.js";
 import type { Initializer } from "../core/initializer.js";
 

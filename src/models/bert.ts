@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { normal } from "../core/initializer.js";
 import { ModelError } from "../errors.js";

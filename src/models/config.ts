@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { ConfigError } from "../errors.js";
 
 /** Reads a model's config.json by a schema. Throws ConfigError that lists all fields that do not fit. */

@@ -80,7 +80,8 @@ export function checkpointFolders(out: string): CheckpointStore {
       const place = join(out, `checkpoint-${step}`);
       const temporary = join(out, `.checkpoint-${step}.${randomBytes(4).toString("hex")}.tmp`);
       try {
-        for (const left of (await readdir(out)).filter((name) => /^\.checkpoint-\d+\.\w+\.tmp$/.test(name))) await rm(join(out, left), { recursive: true }); // a killed run's
+        for (const left of (await readdir(out)).filter((name) => /^\.checkpoint-\d+\.\w+\.tmp$/.test(name)))
+          await rm(join(out, left), { recursive: true }); // a killed run's
         await mkdir(temporary, { recursive: true });
         for (const [name, bytes] of Object.entries(files)) await writeWhole(join(temporary, name), bytes);
         await rm(place, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { trainingOptions } from "../train/options.js";
 
 /** All that `train` may be told: what to train on what, besides how. Flags, YAML keys, types and help come from this one record. */

@@ -17,10 +17,7 @@ export interface EmittedModel {
 export type WeightForm = Tensor | "kept" | undefined;
 
 /** Writes a graph as an ONNX model whose outputs carry the given names. `form` says how each frozen weight gets in; all are fed by default. */
-export function emit(
-  outputs: Readonly<Record<string, Value>>,
-  form: (path: string) => WeightForm = () => undefined,
-): EmittedModel {
+export function emit(outputs: Readonly<Record<string, Value>>, form: (path: string) => WeightForm = () => undefined): EmittedModel {
   const order = topological(Object.values(outputs));
   const names = new Map<Value, string>();
   const writer = new GraphWriter(order);

@@ -23,7 +23,7 @@ import {
 import { layerNorm, layerNormOp } from "./norm.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
-import { type At, awayFromZero, erfOf, type Reference, tabulate, total } from "./reference.fixture.js";
+import { type At, awayFromZero, erfOf, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 
 const { add, sub, mul, div, neg, exp, log, sqrt, tanh, sigmoid, relu, erf } = elementwise;

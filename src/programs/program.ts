@@ -30,7 +30,11 @@ export interface Program {
 export type ProgramUse = "training" | "inference";
 
 /** Validates, emits and loads a graph; the frozen weights it needs are handed to the runtime or baked in, as the runtime has it. */
-export async function loadProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse = "inference"): Promise<Program> {
+export async function loadProgram(
+  model: BaseModel,
+  outputs: Readonly<Record<string, Value>>,
+  use: ProgramUse = "inference",
+): Promise<Program> {
   validate(outputs);
   const weights = new Map<string, readonly number[]>();
   for (const [path, value] of leavesOf(outputs, "weight")) weights.set(path, value.shape.map(Number));

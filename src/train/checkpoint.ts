@@ -93,7 +93,10 @@ export async function readState(files: Files, identity: Readonly<Record<string, 
     params: new Map(await readAll(files, paramsFile)),
     optimizer: { step: Number(json.optimizer_step), m: pick("m"), v: pick("v") },
     score: json.score as Score,
-    best: best === null ? undefined : { ...best, params: (await files.size(bestFile)) === undefined ? undefined : new Map(await readAll(files, bestFile)) },
+    best:
+      best === null
+        ? undefined
+        : { ...best, params: (await files.size(bestFile)) === undefined ? undefined : new Map(await readAll(files, bestFile)) },
   };
 }
 

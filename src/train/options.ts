@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { SCHEDULE_TYPES } from "./schedule.js";
 
 const count = z.number().int().positive();
