@@ -54,7 +54,7 @@ describe("a finished training", () => {
       ].sort(),
     );
     expect((await readdir(join(out, "checkpoint-40"))).sort()).toEqual([
-      ...["adapter_config.json", "adapter_model.safetensors", "best.safetensors", "optimizer.safetensors", "params.safetensors"],
+      ...["adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "params.safetensors"],
       "trainer_state.json",
     ]);
   });
