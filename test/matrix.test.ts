@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { topological } from "../src/core/graph.js";
 import { fillUniform, keyOf } from "../src/core/random.js";
-import { f32, type Tensor } from "../src/core/tensor.js";
+import { type Feeds, f32, type Tensor } from "../src/core/tensor.js";
 import { packTexts } from "../src/data/collate.js";
 import { memoryFiles } from "../src/io/memory-files.js";
 import { methods } from "../src/methods/index.js";
@@ -10,6 +10,7 @@ import { families } from "../src/models/index.js";
 import { attach, forwardGraph, initialParams, type TaskHead, trainGraph } from "../src/programs/adapted-model.js";
 import { type Adapter, adapterFiles, loadAdapter } from "../src/programs/adapter.js";
 import type { BaseModel } from "../src/programs/base-model.js";
+import { packingOf } from "../src/programs/limits.js";
 import { predictor } from "../src/programs/pipeline.js";
 import { loadProgram, type Params, type ProgramInputs, paramsOf } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
@@ -23,15 +24,60 @@ import { collect, openTinyModel, type TinyFamily, tableOf, tinyFamilies, tinyOpt
 /** Configs under which a method is tried: the default, one that uses as much of it as goes, and the fields that are its own dropout. */
 interface Settings {
   readonly configs: readonly object[];
-  readonly dropout: object;
+  /** Absent where the method has no dropout of its own. */
+  readonly dropout?: object;
+  /** Whether it starts as the base model; prompts and prefixes start from noise. */
+  readonly zeroStart: boolean;
+  /** Whether it trains nothing beside the task's head. */
+  readonly headOnly?: boolean;
+  /** A learning rate for the tiny model. */
+  readonly rate: number;
+  /** Steps after which the loss has fallen to this part of the first one. */
+  readonly falls: readonly [steps: number, to: number];
+  /** With this field, the gradient of these parameters takes a part of the graph for constant: central differences do not give it. */
+  readonly detached?: { readonly field: string; readonly params: RegExp };
 }
 
 /** A new method adds an entry. */
 const settings: Readonly<Record<string, Settings>> = {
   lora: {
-    configs: [{}, { target_modules: "all-linear", bias: "all", use_rslora: true, rank_pattern: { query: 3 }, modules_to_save: ["pooler"] }],
+    configs: [
+      {},
+      { target_modules: "all-linear", bias: "all", use_rslora: true, rank_pattern: { "q[a-z_]+": 3 }, modules_to_save: ["pooler"] },
+      { use_dora: true, target_modules: "all-linear" },
+    ],
     dropout: { lora_dropout: 0.3 },
+    zeroStart: true,
+    rate: 2e-2,
+    falls: [30, 0.4],
+    detached: { field: "use_dora", params: /\.lora_[AB]\./ },
   },
+  ia3: {
+    configs: [{}, { target_modules: "all-linear", feedforward_modules: [], modules_to_save: null }],
+    zeroStart: true,
+    rate: 5e-2,
+    falls: [80, 0.6],
+  },
+  bitfit: { configs: [{}, { biases: "query-and-up" }, { train: "norms" }], zeroStart: true, rate: 3e-2, falls: [80, 0.65] },
+  "prefix-tuning": {
+    configs: [{ num_virtual_tokens: 3 }, { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6 }],
+    zeroStart: false,
+    rate: 5e-2,
+    falls: [80, 0.75],
+  },
+  "prompt-tuning": { configs: [{ num_virtual_tokens: 3 }], zeroStart: false, rate: 5e-2, falls: [80, 0.75] },
+  "p-tuning": {
+    configs: [
+      { num_virtual_tokens: 3 },
+      { num_virtual_tokens: 2, encoder_reparameterization_type: "LSTM", encoder_hidden_size: 5, encoder_num_layers: 2 },
+    ],
+    dropout: { num_virtual_tokens: 3, encoder_reparameterization_type: "LSTM", encoder_hidden_size: 5, encoder_dropout: 0.3 },
+    zeroStart: false,
+    rate: 3e-2,
+    falls: [80, 0.75],
+  },
+  head: { configs: [{}], zeroStart: true, headOnly: true, rate: 5e-2, falls: [80, 0.8] },
+  full: { configs: [{}], zeroStart: true, rate: 1e-2, falls: [30, 0.4] },
 };
 
 it("covers all methods and model families", () => {
@@ -46,7 +92,8 @@ const rows = tableOf(tinyRows(16));
 const head: TaskHead = { task: textClassification, target: textClassification.target(rows) };
 
 describe.each(cells)("$name × $family", ({ method, family }) => {
-  const { configs, dropout } = settings[method.name]!;
+  const { configs, dropout, zeroStart, headOnly = false, rate, falls, detached } = settings[method.name]!;
+  const plain = method.config.parse(configs[0]);
   let runtime: Runtime;
   let model: BaseModel;
   let examples: readonly Example[];
@@ -65,50 +112,56 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
     it("attaches somewhere, and trains no more than it says", () => {
       const attachment = attach(model, head, method, config, "user");
       const params = paramsOf(forwardGraph(model, head, [attachment]));
-      const own = params.filter(({ leaf }) => leaf.trained && !leaf.path.startsWith("classifier."));
-      expect(own.length).toBeGreaterThan(0);
+      const modules = model.family.heads[head.task.name]!.modules;
+      const own = params.filter(({ leaf }) => leaf.trained && !modules.some((module) => leaf.path.startsWith(`${module}.`)));
+      expect(own.length > 0).toBe(!headOnly);
       const graph = trainGraph(model, head, [attachment], "off");
       const grads = Object.keys(graph).filter((name) => name.startsWith("grad:"));
       expect(grads.sort()).toEqual(params.flatMap(({ leaf }) => (leaf.trained ? [`grad:${leaf.path}`] : [])).sort());
     });
 
-    it("starts as the base model", async () => {
+    it(zeroStart ? "starts as the base model" : "starts from noise, not as the base model", async () => {
       const attachment = attach(model, head, method, config, "user");
       const params = await initialParams(model, forwardGraph(model, head, [attachment]), 5);
       const start = await logitsOf(model, { head, attachment, params }, examples);
       const program = await loadProgram(model, forwardGraph(model, head, []));
-      const packed = packTexts(examples);
+      const packed = packTexts(examples, packingOf(model, []));
       const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target) };
       const { logits } = await program.run({ batch, params });
-      expect(farthest(start, logits!.data as Float32Array)).toBeLessThan(1e-5);
+      const distance = farthest(start, logits!.data as Float32Array);
+      if (zeroStart) expect(distance).toBeLessThan(1e-5);
+      else expect(distance).toBeGreaterThan(1e-2);
     });
 
     it("has the right gradient, by central differences of the program's loss", async () => {
-      await gradcheck(model, method, config, examples);
+      await gradcheck(model, method, config, examples, detached !== undefined && detached.field in fields ? detached.params : undefined);
     });
 
-    it("learns: the loss falls over 30 steps", async () => {
-      const { losses, result } = await run(config, { max_steps: 30, batch_size: 16, learning_rate: 2e-2 });
+    it("learns: the loss falls", async () => {
+      const { losses, result } = await run(config, { max_steps: falls[0], batch_size: 16, learning_rate: rate });
       expect(losses[0]).toBeGreaterThan(0.8);
-      expect(losses.at(-1)).toBeLessThan(0.4 * losses[0]!);
+      expect(losses.at(-1)).toBeLessThan(falls[1] * losses[0]!);
       expect(result.finished).toBe(true);
     });
 
     it("is the same after saving and loading", async () => {
       const { result } = await run(config, { max_steps: 3 });
-      const first = adapterFiles(model, result.adapter);
+      const first = await adapterFiles(model, result.adapter);
       const labels = { labels: (head.target as { labels: readonly string[] }).labels };
       const files = { ...first, "training.json": new TextEncoder().encode(JSON.stringify(labels)) };
       const loaded = await loadAdapter(model, memoryFiles("adapter", files));
       expect(loaded.head).toEqual(head);
-      const second = adapterFiles(model, loaded);
+      const second = await adapterFiles(model, loaded);
       for (const name of Object.keys(first)) expect(Buffer.compare(second[name]!, first[name]!), name).toBe(0);
-      expect(await logitsOf(model, loaded, examples)).toEqual(await logitsOf(model, result.adapter, examples));
+      const [again, before] = [await logitsOf(model, loaded, examples), await logitsOf(model, result.adapter, examples)];
+      // what a published value is computed from may be rounded otherwise where it is computed alone
+      if (loaded.params.size < result.adapter.params.size) expect(farthest(again, before)).toBeLessThan(1e-5);
+      else expect(again).toEqual(before);
     });
   });
 
   it("gives the same losses for the same seed, others for another", async () => {
-    const config = method.config.parse({});
+    const config = plain;
     const [first, again, other] = [await run(config, { seed: 1 }), await run(config, { seed: 1 }), await run(config, { seed: 2 })];
     expect(again.losses).toEqual(first.losses);
     expect(again.result.adapter.params).toEqual(first.result.adapter.params);
@@ -118,21 +171,27 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
   });
 
   it("draws dropout from the seed, and has none in evaluation", async () => {
-    const plain = await run(method.config.parse({}));
+    const without = await run(plain);
     for (const [config, options] of [
-      [method.config.parse(dropout), {}],
-      [method.config.parse({}), { dropout: "model" }],
-      [method.config.parse({}), { dropout: 0.2 }],
-    ] as const) {
+      ...(dropout === undefined ? [] : [[method.config.parse(dropout), {}] as const]),
+      [plain, { dropout: "model" }] as const,
+      [plain, { dropout: 0.2 }] as const,
+    ]) {
       const first = await run(config, { ...options, eval_on_start: true });
-      expect(first.losses).not.toEqual(plain.losses);
+      expect(first.losses).not.toEqual(without.losses);
       expect((await run(config, { ...options, eval_on_start: true })).losses).toEqual(first.losses);
       expect((await run(config, { ...options, seed: 1 })).losses).not.toEqual(first.losses);
       const { adapter, loss } = first.result;
       const values = topological(Object.values(forwardGraph(model, head, [adapter.attachment])));
       expect(values.some(({ source }) => source.kind === "mask")).toBe(false);
       const logits = await logitsOf(model, adapter, examples);
-      expect(textClassification.evaluate({ logits, width: 3 }, examples, head.target).loss).toBeCloseTo(loss!, 5);
+      expect(
+        textClassification.evaluate(
+          examples.map((_, i) => logits.subarray(3 * i, 3 * i + 3)),
+          examples,
+          head.target,
+        ).loss,
+      ).toBeCloseTo(loss!, 5);
     }
   });
 });
@@ -160,7 +219,7 @@ async function trainOn(
 
 async function logitsOf(model: BaseModel, adapter: Adapter, examples: readonly Example[]): Promise<Float32Array> {
   const ready = await predictor(model, adapter);
-  const { logits } = await ready.run(examples);
+  const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();
   return logits;
 }
@@ -169,7 +228,13 @@ async function logitsOf(model: BaseModel, adapter: Adapter, examples: readonly E
  * Moves all trained parameters off their start, then compares the program's gradients with central differences of its loss: along one random
  * direction of all, and along one for each parameter alone. Dropout is on, with the same masks in every run.
  */
-async function gradcheck(model: BaseModel, method: Method, config: object, examples: readonly Example[]): Promise<void> {
+async function gradcheck(
+  model: BaseModel,
+  method: Method,
+  config: object,
+  examples: readonly Example[],
+  detached: RegExp | undefined,
+): Promise<void> {
   const attachment = attach(model, head, method, config, "user");
   const graph = trainGraph(model, head, [attachment], 0.1);
   const program = await loadProgram(model, graph);
@@ -179,33 +244,54 @@ async function gradcheck(model: BaseModel, method: Method, config: object, examp
     fillUniform(data, keyOf(11, ...name, shape.join()), -1, 1);
     return data;
   };
-  const params = new Map(
-    [...(await initialParams(model, graph, 0))].map(([path, tensor]) => {
-      const off = trained.includes(path) ? 0.1 : 0;
-      return [path, moved(tensor, noise(tensor.shape, tensor.data.length, "start", path), off)] as const;
-    }),
-  );
-  const packed = packTexts(examples);
+  const initial = await initialParams(model, graph, 0);
+  const packed = packTexts(examples, packingOf(model, [attachment]));
   const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target), lossScale: f32([1], []) };
   const runWith = (values: Params): ReturnType<typeof program.run> =>
     program.run({ batch, params: values, noise: [3, 1, 4] } satisfies ProgramInputs);
-  const directions = new Map(trained.map((path) => [path, noise(params.get(path)!.shape, params.get(path)!.data.length, "way", path)]));
-  const at = async (step: number, paths: readonly string[]): Promise<number> => {
-    const values = new Map(params);
-    for (const path of paths) values.set(path, moved(params.get(path)!, directions.get(path)!, step));
-    return (await runWith(values)).loss!.data[0] as number;
+  const compared = trained.filter((path) => detached?.test(path) !== true);
+  const directions = (attempt: number, paths: readonly string[]): ReadonlyMap<string, Float32Array> =>
+    new Map(paths.map((path) => [path, noise(initial.get(path)!.shape, initial.get(path)!.data.length, `way ${attempt}`, path)]));
+  const points: { readonly params: Params; readonly results: Feeds }[] = [];
+  const point = async (attempt: number): Promise<(typeof points)[number]> => {
+    const known = points[attempt];
+    if (known !== undefined) return known;
+    const params = new Map(
+      [...initial].map(([path, tensor]) => {
+        const off = trained.includes(path) ? 0.1 : 0;
+        return [path, moved(tensor, noise(tensor.shape, tensor.data.length, `start ${attempt}`, path), off)] as const;
+      }),
+    );
+    points[attempt] = { params, results: await runWith(params) };
+    return points[attempt];
   };
-  const results = await runWith(params);
-  const slopes = new Map(trained.map((path) => [path, dot(results[`grad:${path}`]!.data as Float32Array, directions.get(path)!)]));
-  const compare = async (paths: readonly string[], step: number): Promise<void> => {
-    const numeric = ((await at(step, paths)) - (await at(-step, paths))) / (2 * step);
-    const analytic = paths.reduce((sum, path) => sum + slopes.get(path)!, 0);
-    const scale = Math.max(Math.abs(numeric), 0.2); // of a sum over 16 rows: smaller slopes drown in float32's rounding
-    expect(Math.abs(analytic - numeric) / scale, `${paths.join(" ")}: analytic ${analytic}, numeric ${numeric}`).toBeLessThan(5e-3);
+  const slope = (results: Feeds, ways: ReadonlyMap<string, Float32Array>): number =>
+    [...ways].reduce((sum, [path, way]) => sum + dot(results[`grad:${path}`]!.data as Float32Array, way), 0);
+  // a difference across a ReLU's kink is off, so other points get their turn, with smaller steps: a wrong gradient is wrong at all of them
+  const compare = async (paths: readonly string[], widest: number): Promise<void> => {
+    const faults: string[] = [];
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const step = attempt === 0 ? widest : Math.max(widest / 4, 5e-4);
+      const { params, results } = await point(attempt);
+      const ways = directions(attempt, paths);
+      const at = async (distance: number): Promise<number> => {
+        const values = new Map(params);
+        for (const [path, way] of ways) values.set(path, moved(params.get(path)!, way, distance));
+        return (await runWith(values)).loss!.data[0] as number;
+      };
+      const numeric = ((await at(step)) - (await at(-step))) / (2 * step);
+      const analytic = slope(results, ways);
+      const scale = Math.max(Math.abs(numeric), 0.2); // of a sum over 16 rows: smaller slopes drown in float32's rounding
+      if (Math.abs(analytic - numeric) / scale < 5e-3) return;
+      faults.push(`analytic ${analytic}, numeric ${numeric}`);
+    }
+    expect.fail(`${paths.join(" ")}: ${faults.join("; ")}`);
   };
-  await compare(trained, 1e-3);
-  for (const path of trained) await compare([path], 3e-3);
-  expect([...slopes.values()].filter((slope) => Math.abs(slope) > 0.2).length).toBeGreaterThan(trained.length / 3);
+  await compare(compared, 1e-3);
+  for (const path of compared) await compare([path], 3e-3);
+  const { results } = await point(0);
+  const steep = compared.filter((path) => Math.abs(slope(results, directions(0, [path]))) > 0.2);
+  expect(steep.length).toBeGreaterThan(compared.length / 10);
   await program.dispose();
 }
 

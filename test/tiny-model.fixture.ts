@@ -30,6 +30,36 @@ export const tinyFamilies = {
       initializer_range: 0.2,
     },
   },
+  roberta: {
+    tokenizer: "roberta",
+    config: {
+      model_type: "roberta",
+      vocab_size: 321,
+      hidden_size: 16,
+      num_hidden_layers: 2,
+      num_attention_heads: 2,
+      intermediate_size: 24,
+      max_position_embeddings: 66,
+      type_vocab_size: 1,
+      pad_token_id: 1,
+      hidden_act: "gelu",
+      initializer_range: 0.2,
+    },
+  },
+  distilbert: {
+    tokenizer: "bert",
+    config: {
+      model_type: "distilbert",
+      vocab_size: 282,
+      dim: 16,
+      n_layers: 2,
+      n_heads: 2,
+      hidden_dim: 24,
+      max_position_embeddings: 32,
+      activation: "gelu",
+      initializer_range: 0.2,
+    },
+  },
 } as const satisfies Record<string, { readonly tokenizer: string; readonly config: object }>;
 
 /** The name of a family that has a tiny model. */

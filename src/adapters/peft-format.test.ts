@@ -28,7 +28,7 @@ async function written(fields: object = {}): Promise<Record<string, Uint8Array>>
   const attachment = attach(model, head, lora, lora.config.parse(fields), "user");
   const params = await initialParams(model, forwardGraph(model, head, [attachment]), 0);
   for (const [path, { data }] of params) fillUniform(data, keyOf(3, path), -1, 1);
-  return { ...adapterFiles(model, { head, attachment, params }) };
+  return { ...(await adapterFiles(model, { head, attachment, params })) };
 }
 
 const configOf = (files: Readonly<Record<string, Uint8Array>>): Record<string, unknown> =>
@@ -66,7 +66,7 @@ describe("writing and reading", () => {
   ])("%j comes back with the same values, and the same bytes when written again", async (fields) => {
     const first = await written(fields);
     const adapter = await read(first);
-    const second = adapterFiles(model, adapter);
+    const second = await adapterFiles(model, adapter);
     expect(Object.keys(second).sort()).toEqual(["adapter_config.json", "adapter_model.safetensors"]);
     for (const name of Object.keys(second)) expect(Buffer.compare(second[name]!, first[name]!), name).toBe(0);
     const attachment = attach(model, head, lora, lora.config.parse(fields), "user");
@@ -97,6 +97,7 @@ describe("writing and reading", () => {
       revision: null,
       target_modules: ["query", "value"],
       task_type: "SEQ_CLS",
+      use_dora: false,
       use_rslora: false,
     });
     expect(Object.keys(config)).toEqual(Object.keys(config).sort());
@@ -139,10 +140,12 @@ describe("adapter_config.json", () => {
   });
 
   it("refuses all others by name, at once", async () => {
-    const error = await failure(async () => read(withFields(await written(), { use_dora: true, new_one: 0, layer_replication: [[0, 2]] })));
+    const error = await failure(async () =>
+      read(withFields(await written(), { use_qalora: true, new_one: 0, layer_replication: [[0, 2]] })),
+    );
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain("adapter/adapter_config.json");
-    for (const field of ["use_dora: true", "new_one: 0", "layer_replication: [[0,2]]"]) expect(error.message).toContain(field);
+    for (const field of ["use_qalora: true", "new_one: 0", "layer_replication: [[0,2]]"]) expect(error.message).toContain(field);
     expect(error.message).not.toContain("lora_alpha");
   });
 
@@ -194,7 +197,7 @@ describe("adapter_config.json", () => {
     const files = withFields(await written(), { modules_to_save: ["classifier", "score", "classifier", "score"] });
     const adapter = await read(files);
     expect(adapter.attachment.config).toMatchObject({ modules_to_save: ["classifier", "score"] });
-    expect(configOf(adapterFiles(model, adapter)).modules_to_save).toEqual(["classifier", "score"]);
+    expect(configOf(await adapterFiles(model, adapter)).modules_to_save).toEqual(["classifier", "score"]);
   });
 
   it("must be JSON, and must be there with its tensors", async () => {
@@ -263,7 +266,7 @@ describe("adapter_model.safetensors", () => {
     });
     const adapter = await read(bare);
     expect(adapter.params).toEqual((await read(files)).params);
-    const again = adapterFiles(model, adapter)["adapter_model.safetensors"]!;
+    const again = (await adapterFiles(model, adapter))["adapter_model.safetensors"]!;
     expect(Buffer.compare(again, files["adapter_model.safetensors"]!)).toBe(0);
   });
 

@@ -11,9 +11,6 @@ import type { Attachment, Method } from "../methods/method.js";
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
 
-/** What PEFT puts in front of every key. */
-const keyPrefix = "base_model.model.";
-
 /** Fields of every adapter_config.json that do not belong to a method. */
 const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
 
@@ -102,9 +99,8 @@ export async function readPeftTensors(
   const found = new Map<string, string>();
   const left: string[] = [];
   for (const { path, shape } of expected) {
-    const full = keyOf(method, path, plan);
-    const bare = full.replace(`${keyPrefix}${prefix}.`, keyPrefix);
-    const key = !tensors.tensors.has(full) && tensors.tensors.has(bare) ? bare : full;
+    const { full, bare } = keysOf(method, path, plan, prefix);
+    const key = [full, bare].find((name) => tensors.tensors.has(name)) ?? full;
     const stored = tensors.tensors.get(key);
     if (stored === undefined) {
       if (method.files.optional?.(path, plan) === true) left.push(`${key}: missing, expected [${shape}]`);
@@ -133,8 +129,11 @@ export async function readPeftTensors(
   return result;
 }
 
-function keyOf(method: Method, path: string, plan: unknown): string {
-  return `${keyPrefix}${method.files.key(path, plan)}`;
+/** A tensor's names with and without the model's own prefix (`bert`). */
+function keysOf({ files }: Method, path: string, plan: unknown, prefix: string): { readonly full: string; readonly bare: string } {
+  const full = files.key(path, plan);
+  const start = `${files.prefix}${prefix}.`;
+  return { full, bare: full.startsWith(start) ? `${files.prefix}${full.slice(start.length)}` : full };
 }
 
 /** What a written adapter says of its surroundings. */
@@ -144,6 +143,8 @@ export interface PeftContext {
   readonly revision: string | null;
   /** Modules whose weights are in the file in full: the task's head and what the checkpoint lacked. */
   readonly savedModules: readonly string[];
+  /** The prefix of the backbone's paths (`bert`), for formats that leave it out. */
+  readonly prefix: string;
 }
 
 /** The adapter's two files. Python's `PeftModel.from_pretrained` gives the same outputs from them. */
@@ -153,6 +154,10 @@ export function writePeftAdapter(
   context: PeftContext,
 ): Readonly<Record<string, Uint8Array>> {
   const { method, config, plan } = attachment;
+  const nameOf = (path: string): string => {
+    const { full, bare } = keysOf(method, path, plan, context.prefix);
+    return method.files.bare === true ? bare : full;
+  };
   const extra = "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
   const json: Record<string, unknown> = {
     ...method.files.publish(config, plan),
@@ -169,6 +174,6 @@ export function writePeftAdapter(
     .map((key) => [key, json[key]] as const);
   return {
     [configFile]: new TextEncoder().encode(`${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`),
-    [weightsFile]: writeSafetensors([...params].map(([path, tensor]) => [keyOf(method, path, plan), tensor] as const)),
+    [weightsFile]: writeSafetensors([...params].map(([path, tensor]) => [nameOf(path), tensor] as const)),
   };
 }

@@ -37,7 +37,7 @@ export const dataCheckVerb = verb({
       task: task ?? likelyTask(rows),
       evalRows,
       limit,
-      ...(model === undefined ? {} : { tokenizer: model.tokenizer, maxLength: longestText(model, max_length) }),
+      ...(model === undefined ? {} : { tokenizer: model.tokenizer, maxLength: longestText(model, max_length, []) }),
     });
     output.emit(report);
     show(output, report);

@@ -30,8 +30,9 @@ export const dataPreviewVerb = verb({
     const preview = previewRows(model, table, { task: asked, count: shown, maxLength: max_length });
     output.emit(preview);
     const { say, paint } = output;
-    for (const { where, label, label_id, tokens, truncated } of preview.shown) {
-      const named = label === null ? "no label" : preview.labels === null ? label : `${label} (${label_id})`;
+    for (const { where, labels, label_ids, tokens, truncated } of preview.shown) {
+      const one = labels.length === 1 && preview.labels !== null ? `${labels[0]} (${label_ids[0]})` : labels.join(" ");
+      const named = labels.length === 0 ? "no label" : one;
       say(`${paint.bold(where)}  ${paint.cyan(named)}  ${tokens.length} tokens${truncated ? paint.yellow(", cut") : ""}`);
       for (const line of wrapped(tokens, paint, output.columns - 2)) say(`  ${line}`);
     }

@@ -25,7 +25,7 @@ export const evaluateVerb = verb({
       const began = performance.now();
       const { task, target } = ready.head;
       const examples = ready.encode(rows, options.max_length);
-      const unlabelled = examples.findIndex(({ label }) => label === undefined);
+      const unlabelled = examples.findIndex(({ labels }) => labels === undefined);
       if (unlabelled >= 0)
         throw new DataError(`${rows.where(unlabelled)}: no column "label"`, {
           hint: "evaluation needs labelled rows; peft predict does not",

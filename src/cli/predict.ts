@@ -37,13 +37,9 @@ export const predictVerb = verb({
     if (options.output !== null) await checkFolderOf(options.output);
     const ready = await openPredictor(output, options);
     try {
-      const outputs = await ready.run(ready.encode(withoutLabels(rows), options.max_length));
-      const { width, logits } = outputs;
-      const lines = ready.head.task
-        .predict(outputs, ready.head.target)
-        .map((prediction, i) =>
-          options.logits ? { ...prediction, logits: Array.from(logits.subarray(i * width, (i + 1) * width)) } : prediction,
-        );
+      const unlabelled = withoutLabels(rows);
+      const outputs = await ready.run(ready.encode(unlabelled, options.max_length));
+      const lines = ready.head.task.predict(outputs, unlabelled, ready.head.target, options.logits);
       if (options.output === null) for (const line of lines) output.row(line);
       else {
         await writeWhole(options.output, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
@@ -58,5 +54,5 @@ export const predictVerb = verb({
 
 /** Rows to predict may carry labels that the model does not know; they are not looked at. */
 function withoutLabels(table: ReturnType<typeof rowTable>): ReturnType<typeof rowTable> {
-  return { ...table, rows: table.rows.map(({ label: _, ...row }) => row) };
+  return { ...table, rows: table.rows.map(({ label: _, tags: __, ...row }) => row) };
 }

@@ -80,7 +80,7 @@ export const quickstartVerb = verb({
         freshTexts.map((text) => ({ text })),
         "fresh texts",
       );
-      const predictions = task.predict(await ready.run(ready.encode(rows)), target);
+      const predictions = task.predict(await ready.run(ready.encode(rows)), rows, target);
       await ready.dispose();
       output.emit({
         task: task.name,

@@ -256,7 +256,7 @@ describe("data", () => {
     expect(preview).toMatchObject({
       rows: 36,
       labels: ["card", "film", "hats"],
-      shown: [{ label: "card", label_id: 0, where: `${at("rows.jsonl")}:1` }, { label: "film" }],
+      shown: [{ labels: ["card"], label_ids: [0], where: `${at("rows.jsonl")}:1` }, { labels: ["film"] }],
     });
     expect(preview.shown[0]!.tokens[0]).toEqual({ id: expect.any(Number), text: "[CLS]", special: true, type: 0, loss: true });
     expect(preview.shown[0]!.tokens[1]).toMatchObject({ text: "my", special: false, loss: false });

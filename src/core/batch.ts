@@ -5,8 +5,10 @@ import { input, type Value } from "./graph.js";
  * them to [B, S, ..] and back by two index vectors. Sizes: T tokens, B texts, S the longest text, L rows that bear loss.
  */
 export interface BatchInputs {
-  /** Token ids, int32 [T]. */
+  /** Ids of the texts' tokens, int32 [T]; with virtual tokens int32 [R], where R is T less those. */
   readonly ids: Value;
+  /** With virtual tokens: for each packed row its row in [the texts' tokens; the virtual tokens], int32 [T]. */
+  readonly joinIndex: Value;
   /** Position of each token in its text, from 0, int32 [T]. */
   readonly positions: Value;
   /** Segment of each token (0, or 1 for the second text of a pair), int32 [T]. */
@@ -31,11 +33,23 @@ export interface BatchInputs {
   readonly lossScale: Value;
 }
 
+/** What the collator must know of a method before any graph exists. */
+export interface Layout {
+  /** Rows put in front of each text. */
+  readonly virtualTokens: number;
+  /** Position of the first row beyond the model's own first one: prefix tuning counts its keys. */
+  readonly positionOffset: number;
+}
+
+/** Nothing in front of the texts. */
+export const plainLayout: Layout = { virtualTokens: 0, positionOffset: 0 };
+
 /** The batch's inputs as fresh leaves, for one graph. `onePerText` says that the head reads one row of each text, so that L is B. */
-export function batchInputs(onePerText: boolean): BatchInputs {
+export function batchInputs(onePerText: boolean, { virtualTokens }: Layout = plainLayout): BatchInputs {
   const L = onePerText ? "B" : "L";
   return {
-    ids: input("ids", "int32", ["T"]),
+    ids: input("ids", "int32", [virtualTokens > 0 ? "R" : "T"]),
+    joinIndex: input("joinIndex", "int32", ["T"]),
     positions: input("positions", "int32", ["T"]),
     typeIds: input("typeIds", "int32", ["T"]),
     padIndex: input("padIndex", "int32", ["B*S"]),

@@ -7,11 +7,13 @@ export type Initializer =
   /** Uniform in [-bound, bound). */
   | { readonly kind: "uniform"; readonly bound: number }
   | { readonly kind: "normal"; readonly mean: number; readonly std: number }
+  /** The Euclidean norm of each row of the base model's weight [out, in] at `path`, [out]. */
+  | { readonly kind: "row-norms"; readonly path: string }
   /** The base model's own weight at the same path; where the base has none, `otherwise`. */
   | { readonly kind: "base"; readonly otherwise?: Initializer };
 
 /** An initializer whose values are drawn or constant: any but "base". */
-export type DrawnInitializer = Exclude<Initializer, { kind: "base" }>;
+export type DrawnInitializer = Exclude<Initializer, { kind: "base" | "row-norms" }>;
 
 export const zeros: DrawnInitializer = { kind: "constant", value: 0 };
 export const ones: DrawnInitializer = { kind: "constant", value: 1 };

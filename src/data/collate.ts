@@ -17,18 +17,32 @@ export interface PackedBatch {
   readonly texts: number;
   /** Real tokens, T. */
   readonly tokens: number;
-  /** The first packed row of each text, [B]. */
+  /** The first packed row of each text, virtual tokens included, [B]. */
   readonly starts: Int32Array;
+  /** The packed row of each text's own first token, [B]. */
+  readonly textStarts: Int32Array;
 }
 
+/** How texts stand in a batch. */
+export interface Packing {
+  /** Rows put in front of each text. */
+  readonly virtualTokens: number;
+  /** The position of each text's first row. */
+  readonly firstPosition: number;
+}
+
+const plainPacking: Packing = { virtualTokens: 0, firstPosition: 0 };
+
 /** Puts all tokens of all texts in one row after another, with the index vectors that attention needs. Throws DataError for no texts or an empty one. */
-export function packTexts(texts: readonly EncodedText[]): PackedBatch {
+export function packTexts(texts: readonly EncodedText[], { virtualTokens: N, firstPosition }: Packing = plainPacking): PackedBatch {
   if (texts.length === 0 || texts.some(({ ids }) => ids.length === 0))
     throw new DataError("a batch needs at least one text, and each text a token");
   const B = texts.length;
-  const T = texts.reduce((total, { ids }) => total + ids.length, 0);
-  const S = Math.max(...texts.map(({ ids }) => ids.length));
-  const ids = new Int32Array(T);
+  const tokens = texts.reduce((total, { ids }) => total + ids.length, 0);
+  const T = tokens + B * N;
+  const S = N + Math.max(...texts.map(({ ids }) => ids.length));
+  const ids = new Int32Array(tokens);
+  const joinIndex = new Int32Array(T);
   const positions = new Int32Array(T);
   const typeIds = new Int32Array(T);
   const tokenIndex = new Int32Array(T);
@@ -37,14 +51,16 @@ export function packTexts(texts: readonly EncodedText[]): PackedBatch {
   const lengths = new Int32Array(B);
   const starts = new Int32Array(B);
   let t = 0;
+  let read = 0;
   for (const [b, text] of texts.entries()) {
     starts[b] = t;
-    lengths[b] = text.ids.length;
+    lengths[b] = N + text.ids.length;
     padIndex.fill(t, b * S, (b + 1) * S);
-    ids.set(text.ids, t);
-    typeIds.set(text.typeIds, t);
-    for (let s = 0; s < text.ids.length; s++, t++) {
-      positions[t] = s;
+    ids.set(text.ids, read);
+    typeIds.set(text.typeIds, t + N);
+    for (let s = 0; s < lengths[b]!; s++, t++) {
+      joinIndex[t] = s < N ? tokens + s : read++;
+      positions[t] = firstPosition + s;
       tokenIndex[t] = b * S + s;
       padIndex[b * S + s] = t;
       rowMask[b * S + s] = 1;
@@ -52,6 +68,7 @@ export function packTexts(texts: readonly EncodedText[]): PackedBatch {
   }
   const feeds = {
     ids: i32(ids),
+    joinIndex: i32(joinIndex),
     positions: i32(positions),
     typeIds: i32(typeIds),
     padIndex: i32(padIndex),
@@ -60,7 +77,7 @@ export function packTexts(texts: readonly EncodedText[]): PackedBatch {
     slots: i32(Int32Array.from({ length: S }, (_, s) => s)),
     rowMask: f32(rowMask, [B * S, 1]),
   };
-  return { feeds, texts: B, tokens: T, starts };
+  return { feeds, texts: B, tokens, starts, textStarts: starts.map((start) => start + N) };
 }
 
 /** Splits rows, taken longest first, into batches of at most `maxTokens` padded places, for evaluation. Each batch lists row numbers. */

@@ -13,6 +13,14 @@ export interface Encoding {
   readonly truncated: boolean;
 }
 
+/** The encoding of words, with their places; words that do not fit are left out at the end. */
+export interface WordsEncoding extends Encoding {
+  /** The place of each word's first piece; a word without pieces starts where the next one does. */
+  readonly wordStarts: readonly number[];
+  /** Pieces of each word: 0 for one that holds nothing the tokenizer keeps. */
+  readonly wordPieces: readonly number[];
+}
+
 /** How a text is encoded. */
 export interface EncodeOptions {
   /** The second text of a pair; "" is no second text, as in a single call in Python. */
@@ -49,6 +57,10 @@ export interface Tokenizer {
    * loses tokens from the longer text ("longest_first"). Throws ConfigError when `maxLength` cannot hold the special tokens (Python then does not truncate at all).
    */
   encode(text: string, options?: EncodeOptions): Encoding;
+  /**
+   * Encodes words one by one, special tokens around the whole. Throws ConfigError as `encode` does.
+   */
+  encodeWords(words: readonly string[], options?: Pick<EncodeOptions, "maxLength">): WordsEncoding;
   /** The text of ids; ids without a token are left out. */
   decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** The id of a token as it stands in the vocabulary, or undefined. */
@@ -169,13 +181,32 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
     encode(text, { pair = "", maxLength = Number.POSITIVE_INFINITY, addSpecialTokens = true } = {}) {
       const texts = [encodeAlone(text), encodeAlone(pair)];
       const pieces = (pair === "" ? template.single : template.pair).filter((piece) => addSpecialTokens || "sequence" in piece);
-      const specials = pieces.reduce((count, piece) => count + ("ids" in piece ? piece.ids.length : 0), 0);
-      if (Number.isNaN(maxLength) || maxLength < specials) {
-        throw new ConfigError(`a maximum length of ${maxLength} tokens does not hold the ${specials} special tokens`);
-      }
+      const specials = specialTokens(pieces, maxLength);
       const lengths = longestFirst(texts[0]!.length, texts[1]!.length, maxLength - specials);
       const cut = texts.map((ids, i) => (keepEnd ? ids.slice(ids.length - lengths[i]!) : ids.slice(0, lengths[i])));
       return { ...assemble(pieces, cut), truncated: texts.some((ids, i) => ids.length > lengths[i]!) };
+    },
+    encodeWords(words, { maxLength = Number.POSITIVE_INFINITY } = {}) {
+      const pieces = words.map((word) => encodeAlone(word));
+      const specials = specialTokens(template.single, maxLength);
+      const first = template.single.findIndex((piece) => "sequence" in piece);
+      const front = template.single.slice(0, first).reduce((count, piece) => count + ("ids" in piece ? piece.ids.length : 0), 0);
+      const room = maxLength - specials;
+      const tokens: number[] = [];
+      const wordStarts: number[] = [];
+      const wordPieces: number[] = [];
+      for (const word of pieces) {
+        if (tokens.length >= room) break;
+        wordStarts.push(front + tokens.length);
+        wordPieces.push(word.length);
+        tokens.push(...word.slice(0, room - tokens.length));
+      }
+      return {
+        ...assemble(template.single, [tokens]),
+        wordStarts,
+        wordPieces,
+        truncated: pieces.reduce((sum, word) => sum + word.length, 0) > room,
+      };
     },
     decode(ids, { skipSpecialTokens = false } = {}) {
       const known = Array.from(ids).filter((token) => library.id_to_token(token) !== undefined);
@@ -185,6 +216,15 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
       return library.decode(known, { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: cleanUp });
     },
   };
+}
+
+/** How many tokens a template adds. Throws ConfigError when a text of `maxLength` tokens does not hold them. */
+function specialTokens(pieces: readonly Piece[], maxLength: number): number {
+  const count = pieces.reduce((sum, piece) => sum + ("ids" in piece ? piece.ids.length : 0), 0);
+  if (Number.isNaN(maxLength) || maxLength < count) {
+    throw new ConfigError(`a maximum length of ${maxLength} tokens does not hold the ${count} special tokens`);
+  }
+  return count;
 }
 
 function assemble(pieces: readonly Piece[], texts: readonly (readonly number[])[]): Omit<Encoding, "truncated"> {

@@ -14,6 +14,7 @@ const sites: Sites = {
     linear(`bert.encoder.layer.${i}.attention.self.value`, "value"),
   ]),
   sublayers: [],
+  tokens: [],
   attentions: [],
   weights: [],
   headModules: ["classifier"],
@@ -37,6 +38,7 @@ describe("the config", () => {
       target_modules: null,
       exclude_modules: null,
       use_rslora: false,
+      use_dora: false,
       rank_pattern: {},
       alpha_pattern: {},
       bias: "none",
@@ -123,10 +125,10 @@ describe("biases", () => {
 
   it("of adapted layers are published under the wrapped layer", () => {
     const plan = planOf({ bias: "all" });
-    expect(lora.files.key(`${query0}.bias`, plan)).toBe(`${query0}.base_layer.bias`);
-    expect(lora.files.key("bert.encoder.layer.0.attention.self.key.bias", plan)).toBe("bert.encoder.layer.0.attention.self.key.bias");
-    expect(lora.files.key(`${query0}.lora_A.weight`, plan)).toBe(`${query0}.lora_A.weight`);
-    expect(lora.files.key("classifier.weight", plan)).toBe("classifier.weight");
+    const wrapped = (path: string): string => `base_model.model.${path}`;
+    expect(lora.files.key(`${query0}.bias`, plan)).toBe(wrapped(`${query0}.base_layer.bias`));
+    for (const path of ["bert.encoder.layer.0.attention.self.key.bias", `${query0}.lora_A.weight`, "classifier.weight"])
+      expect(lora.files.key(path, plan)).toBe(wrapped(path));
   });
 });
 

@@ -1,8 +1,12 @@
 import * as z from "zod";
+import type { Value } from "../core/graph.js";
 import { kaimingUniform, zeros } from "../core/initializer.js";
 import { ConfigError } from "../errors.js";
+import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
-import type { Method } from "./method.js";
+import { reshape, transpose } from "../ops/movement.js";
+import { sum } from "../ops/reduce.js";
+import type { LinearCall, Method } from "./method.js";
 import { compactTargets, matchTargets, patternValue } from "./targets.js";
 
 const names = z.array(z.string());
@@ -22,6 +26,7 @@ const config = z
       ),
     exclude_modules: z.union([names, z.string()]).nullable().default(null).describe("layers to leave out, named in the same ways"),
     use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
+    use_dora: z.boolean().default(false).describe("train the weights' row norms apart from their directions (arXiv:2402.09353)"),
     rank_pattern: z.record(z.string(), positive).default({}).describe("ranks that differ from r, by the end of a layer's path"),
     alpha_pattern: z
       .record(z.string(), z.number().positive())
@@ -52,6 +57,16 @@ const config = z
 /** LoRA's config: the fields of `adapter_config.json`. */
 export type LoraConfig = z.infer<typeof config>;
 
+/**
+ * The norm of each row of W + sBA, [out, 1], without that matrix: ‖W‖² + 2s·rowsum((W·Aᵀ) ∘ B) + s²·rowsum((B·(A·Aᵀ)) ∘ B). DoRA (Liu et al.
+ * 2024, arXiv:2402.09353, §4.3) treats it as a constant.
+ */
+function norms({ matmul, squaredNorms }: LinearCall, A: Value, B: Value, s: number): Value {
+  const cross = sum(mul(transpose(matmul(A), [1, 0]), B), [1]);
+  const own = sum(mul(gemm(B, gemm(A, A, { transB: true })), B), [1]);
+  return sqrt(add(squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s))));
+}
+
 /** Published `init_lora_weights` for which the base model's own weights were changed. */
 const mutatingInits = ["pissa", "olora", "corda", "loftq"];
 
@@ -78,13 +93,20 @@ export const lora: Method<LoraConfig, LoraPlan> = {
     return { targets: new Map(targets), names: compactTargets(matched, sites) };
   },
 
-  linear(site, { x, y }, p, { targets }, c) {
+  linear(site, call, p, { targets }, c) {
     const target = targets.get(site.path);
-    if (target === undefined) return y;
+    if (target === undefined) return call.y;
     const A = p.param("lora_A.weight", [target.r, site.inFeatures], kaimingUniform(site.inFeatures));
     const B = p.param("lora_B.weight", [site.outFeatures, target.r], zeros);
-    const low = gemm(p.dropout(x, c.lora_dropout), A, { transB: true });
-    return gemm(low, B, { transB: true, alpha: target.scaling }, y);
+    const x = p.dropout(call.x, c.lora_dropout);
+    const low = gemm(x, A, { transB: true });
+    const up = (addend?: Value): Value => gemm(low, B, { transB: true, alpha: target.scaling }, addend);
+    if (!c.use_dora) return up(call.y);
+    const m = p.param("lora_magnitude_vector", [site.outFeatures], { kind: "row-norms", path: `${site.path}.weight` }, { decay: false });
+    const ratio = div(m, reshape(detach(norms(call, A, B, target.scaling)), [site.outFeatures]));
+    if (x !== call.x) return add(call.y, add(mul(call.matmul(x), sub(ratio, scalar(1))), mul(up(), ratio)));
+    const scaled = mul(up(call.matmul(x)), ratio);
+    return call.bias === undefined ? scaled : add(scaled, call.bias);
   },
 
   trains({ path }, { targets }, c) {
@@ -94,6 +116,7 @@ export const lora: Method<LoraConfig, LoraPlan> = {
 
   files: {
     peft_type: "LORA",
+    prefix: "base_model.model.",
     refuse({ init_lora_weights: init }) {
       if (typeof init !== "string" || !mutatingInits.some((each) => init.startsWith(each))) return;
       throw new ConfigError(`init_lora_weights "${init}" changes the base model's weights when the adapter is loaded`, {
@@ -119,7 +142,7 @@ export const lora: Method<LoraConfig, LoraPlan> = {
     }),
     key: (path, { targets }) => {
       const module = path.replace(/\.bias$/, "");
-      return module !== path && targets.has(module) ? `${module}.base_layer.bias` : path;
+      return `base_model.model.${module !== path && targets.has(module) ? `${module}.base_layer.bias` : path}`;
     },
     optional: (path, { targets }) => path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length)),
   },

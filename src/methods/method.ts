@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import type { Layout } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import type { Initializer } from "../core/initializer.js";
 
@@ -32,6 +33,14 @@ export interface AttentionSite {
   readonly headDim: number;
 }
 
+/** The table of word embeddings, where virtual tokens come in. */
+export interface TokenSite {
+  readonly path: string;
+  /** Tokens in the vocabulary. */
+  readonly rows: number;
+  readonly width: number;
+}
+
 /** A weight of the base model. */
 export interface WeightSite {
   readonly path: string;
@@ -43,6 +52,7 @@ export interface Sites {
   readonly linears: readonly LinearSite[];
   readonly sublayers: readonly SublayerSite[];
   readonly attentions: readonly AttentionSite[];
+  readonly tokens: readonly TokenSite[];
   readonly weights: readonly WeightSite[];
   /** Modules that belong to the task and are always trained with the adapter: `classifier`, and what the checkpoint lacks. */
   readonly headModules: readonly string[];
@@ -53,6 +63,10 @@ export interface ParamScope {
   param(name: string, shape: readonly number[], init: Initializer, options?: ParamOptions): Value;
   /** Dropout while training, nothing otherwise. */
   dropout(x: Value, rate: number): Value;
+  /** The same scope for parameters that belong to no site: names are whole paths. */
+  shared(): ParamScope;
+  /** Names a value computed from parameters that stands for them in the published file, and takes over their place there. */
+  publish(name: string, value: Value): Value;
 }
 
 /** What a parameter may say of itself. */
@@ -73,6 +87,8 @@ export interface LinearCall {
   /** x·Wᵀ without the bias, for any x and any form in which the weight is stored. */
   matmul(x: Value): Value;
   readonly bias: Value | undefined;
+  /** The squared Euclidean norm of each of W's rows, [out, 1]. */
+  squaredNorms(): Value;
 }
 
 /** A sub-layer's end being built: its output h and the residual, both [T, D]. */
@@ -103,8 +119,12 @@ export interface AdapterFormat<C, P> {
   refuse?(published: Readonly<Record<string, unknown>>): void;
   /** The fields to publish, with the targets spelled out. */
   publish(config: C, plan: P): Readonly<Record<string, unknown>>;
-  /** The tensor's name in adapter_model.safetensors, without the prefix `base_model.model.`, for a parameter's path. */
+  /** What stands before the names of the task head's tensors: `base_model.model.` in PEFT's tuners. */
+  readonly prefix: string;
+  /** The tensor's whole name in adapter_model.safetensors, for a parameter's path. */
   key(path: string, plan: P): string;
+  /** Whether names are written without the prefix of the model's backbone (`bert.`); they are read with it and without. */
+  readonly bare?: boolean;
   /** Parameters that old writers left out; where the file has none of them, the base model's values stand. */
   optional?(path: string, plan: P): boolean;
 }
@@ -118,6 +138,8 @@ export interface Method<C extends object = any, P = any> {
   readonly config: z.ZodType<C> & { readonly shape: Readonly<Record<string, z.ZodType>> };
   /** A learning rate that suits most data, used where the user gives none. */
   readonly learningRate: number;
+  /** What the collator must know. */
+  layout?(config: C): Layout;
   /** Decides on the surveyed sites what to do where. Throws AttachError when nothing can be attached, or what is asked for cannot be. */
   plan(sites: Sites, config: C, origin: ConfigOrigin): P;
   /** Changes a linear layer's output. */
@@ -126,6 +148,8 @@ export interface Method<C extends object = any, P = any> {
   sublayer?(site: SublayerSite, call: SublayerCall, scope: ParamScope, plan: P, config: C): Value;
   /** Changes keys and values on their way into attention. */
   keyValue?(site: AttentionSite, call: KeyValue, scope: ParamScope, plan: P, config: C): KeyValue;
+  /** Virtual tokens [N, D] to put in front of each text. */
+  tokens?(site: TokenSite, scope: ParamScope, plan: P, config: C): Value | undefined;
   /** Whether a weight of the base model is trained in place. */
   trains?(weight: WeightSite, plan: P, config: C): boolean;
   readonly files: AdapterFormat<C, P>;

@@ -1,5 +1,21 @@
+import * as z from "zod";
 import { AttachError, ConfigError, nearest } from "../errors.js";
 import type { ConfigOrigin, LinearSite, Sites } from "./method.js";
+
+const names = z.array(z.string());
+
+/** The config fields of choosing layers that methods share, with their help. */
+export const targetFields = {
+  target_modules: z
+    .union([names, z.string()])
+    .nullable()
+    .default(null)
+    .describe(
+      'layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for the method\'s own',
+    ),
+  exclude_modules: z.union([names, z.string()]).nullable().default(null).describe("layers to leave out, named in the same ways"),
+  modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
+};
 
 /** The fields by which Hugging Face PEFT chooses modules. */
 export interface TargetConfig {

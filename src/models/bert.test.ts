@@ -63,7 +63,7 @@ async function load(model: BaseModel, head: TaskHead | undefined, params: Params
     const packed = packTexts(texts);
     const hidden = rowsOf((await encoder.run({ batch: packed.feeds, params })).hidden!);
     if (classifier === undefined) return { outputs: [], hidden };
-    const examples = texts.map((text) => ({ ...text, label: undefined, truncated: false }));
+    const examples = texts.map((text) => ({ ...text, labels: undefined, truncated: false }));
     const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head!.target) };
     return { outputs: rowsOf((await classifier.run({ batch, params })).logits!), hidden };
   };

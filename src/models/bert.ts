@@ -1,11 +1,9 @@
 import * as z from "zod";
-import type { Value } from "../core/graph.js";
 import { normal } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
 import { activation } from "../ops/activation.js";
-import { add, tanh } from "../ops/elementwise.js";
-import { gather } from "../ops/movement.js";
-import type { ModelBuilder } from "./builder.js";
+import { tanh } from "../ops/elementwise.js";
+import { bertEncoder } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
@@ -51,18 +49,9 @@ export const bert: ModelFamily<BertConfig> = {
     return c;
   },
 
-  limits: (c) => ({ maxPositions: c.max_position_embeddings, vocabSize: c.vocab_size }),
+  limits: (c) => ({ maxPositions: c.max_position_embeddings, firstPosition: 0, vocabSize: c.vocab_size }),
 
-  encode(m, c, rows) {
-    const e = "bert.embeddings";
-    const words = m.embedding(`${e}.word_embeddings`, c.vocab_size, c.hidden_size, m.batch.ids);
-    const types = m.embedding(`${e}.token_type_embeddings`, c.type_vocab_size, c.hidden_size, m.batch.typeIds);
-    const positions = m.embedding(`${e}.position_embeddings`, c.max_position_embeddings, c.hidden_size, m.batch.positions);
-    let h = m.layerNorm(`${e}.LayerNorm`, add(add(words, types), positions), c.layer_norm_eps);
-    h = m.dropout(e, h, c.hidden_dropout_prob);
-    for (let i = 0; i < c.num_hidden_layers; i++) h = layer(m, c, i, h, i === c.num_hidden_layers - 1 ? rows : undefined);
-    return h;
-  },
+  encode: (m, c, rows) => bertEncoder(m, "bert", c, rows),
 
   heads: {
     "text-classification": {
@@ -76,6 +65,14 @@ export const bert: ModelFamily<BertConfig> = {
         });
       },
     },
+    "token-classification": {
+      modules: ["classifier"],
+      output: "classifier",
+      build: (m, hidden, outputs, c) =>
+        m.linear("classifier", m.dropout("classifier", hidden, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
+          init: normal(c.initializer_range),
+        }),
+    },
   },
 
   aliases: (path) => {
@@ -83,23 +80,3 @@ export const bert: ModelFamily<BertConfig> = {
     return legacy === path ? [] : [legacy];
   },
 };
-
-/** One layer: attention, then the MLP, each added to its input and normalised after the sum. h [T, D] → [T, D], or [B, D] for `rows`. */
-function layer(m: ModelBuilder, c: BertConfig, i: number, h: Value, rows?: Value): Value {
-  const L = `bert.encoder.layer.${i}`;
-  const a = `${L}.attention`;
-  const wanted = rows === undefined ? h : gather(h, rows);
-  const q = m.linear(`${a}.self.query`, wanted, "query", c.hidden_size);
-  const k = m.linear(`${a}.self.key`, h, "key", c.hidden_size);
-  const v = m.linear(`${a}.self.value`, h, "value", c.hidden_size);
-  const context = m.attention(`${a}.self`, i, c.num_attention_heads, q, k, v, c.attention_probs_dropout_prob);
-  const attended = m.linear(`${a}.output.dense`, context, "attention-output", c.hidden_size);
-  const x = m.sublayer(`${a}.output`, "attention", i, m.dropout(`${a}.output`, attended, c.hidden_dropout_prob), wanted, (sum) =>
-    m.layerNorm(`${a}.output.LayerNorm`, sum, c.layer_norm_eps),
-  );
-  const up = activation(c.hidden_act)(m.linear(`${L}.intermediate.dense`, x, "up", c.intermediate_size));
-  const down = m.linear(`${L}.output.dense`, up, "down", c.hidden_size);
-  return m.sublayer(`${L}.output`, "mlp", i, m.dropout(`${L}.output`, down, c.hidden_dropout_prob), x, (sum) =>
-    m.layerNorm(`${L}.output.LayerNorm`, sum, c.layer_norm_eps),
-  );
-}

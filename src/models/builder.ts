@@ -11,14 +11,16 @@ import type {
   ParamScope,
   Sites,
   SublayerSite,
+  TokenSite,
   WeightSite,
 } from "../methods/method.js";
 import { isSaved } from "../methods/targets.js";
 import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm, linear } from "../ops/linear.js";
-import { gather, reshape } from "../ops/movement.js";
+import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm } from "../ops/norm.js";
+import { sum } from "../ops/reduce.js";
 
 /** What a builder is given. */
 export interface BuilderOptions {
@@ -51,7 +53,9 @@ export class ModelBuilder {
   readonly #linears: LinearSite[] = [];
   readonly #sublayers: SublayerSite[] = [];
   readonly #attentions: AttentionSite[] = [];
+  readonly #tokens: TokenSite[] = [];
   readonly #weights: WeightSite[] = [];
+  readonly #published = new Map<string, Value>();
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   #mask: Value | undefined;
@@ -76,9 +80,15 @@ export class ModelBuilder {
       linears: this.#linears,
       sublayers: this.#sublayers,
       attentions: this.#attentions,
+      tokens: this.#tokens,
       weights: this.#weights,
       headModules: [...this.#options.headModules, ...this.#made],
     };
+  }
+
+  /** Values that stand for parameters in the published file, by their names there. */
+  published(): ReadonlyMap<string, Value> {
+    return this.#published;
   }
 
   /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
@@ -122,7 +132,13 @@ export class ModelBuilder {
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
     let y = linear(x, weight, b);
     for (const { method, config, plan } of this.#options.attachments) {
-      const call = { x, y, matmul: (other: Value) => gemm(other, weight, { transB: true }), bias: b };
+      const call = {
+        x,
+        y,
+        matmul: (other: Value) => gemm(other, weight, { transB: true }),
+        bias: b,
+        squaredNorms: () => sum(mul(weight, weight), [1]),
+      };
       y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
     }
     return y;
@@ -132,6 +148,17 @@ export class ModelBuilder {
   layerNorm(path: string, x: Value, eps: number): Value {
     const shape = [Number(x.shape.at(-1))];
     return layerNorm(x, this.weight(`${path}.weight`, shape), this.weight(`${path}.bias`, shape), eps);
+  }
+
+  /** Embeddings of the batch's tokens from the table `path.weight` [rows, width], virtual tokens in front of each text → [T, width]. */
+  tokens(path: string, rows: number, width: number): Value {
+    const site: TokenSite = { path, rows, width };
+    this.#tokens.push(site);
+    const words = this.embedding(path, rows, width, this.batch.ids);
+    const virtual = this.#options.attachments.flatMap(
+      ({ method, config, plan }) => method.tokens?.(site, this.#scope(""), plan, config) ?? [],
+    );
+    return virtual.length === 0 ? words : gather(concat([words, ...virtual], 0), this.batch.joinIndex);
   }
 
   /** Rows of the table `path.weight` [rows, width] at int32 indices [T] → [T, width]. */
@@ -183,8 +210,13 @@ export class ModelBuilder {
 
   #scope(path: string): ParamScope {
     return {
-      param: (name, shape, init, options) => this.#param(`${path}.${name}`, shape, init, options),
+      param: (name, shape, init, options) => this.#param(path === "" ? name : `${path}.${name}`, shape, init, options),
       dropout: (x, rate) => (this.#options.dropout === undefined ? x : this.#drop(`${path}.adapter`, x, rate)),
+      shared: () => this.#scope(""),
+      publish: (name, value) => {
+        this.#published.set(name, value);
+        return value;
+      },
     };
   }
 

@@ -5,6 +5,8 @@ import type { ModelBuilder } from "./builder.js";
 export interface ModelLimits {
   /** Tokens that a text may have at most, special tokens included. */
   readonly maxPositions: number;
+  /** The position of a text's first token: 0, or pad_token_id + 1 in RoBERTa's kind. */
+  readonly firstPosition: number;
   readonly vocabSize: number;
 }
 

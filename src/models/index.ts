@@ -1,10 +1,12 @@
 import { named } from "../core/registry.js";
 import { ModelError } from "../errors.js";
 import { bert } from "./bert.js";
+import { distilbert } from "./distilbert.js";
 import type { ModelFamily } from "./family.js";
+import { roberta } from "./roberta.js";
 
 /** All model families. */
-export const families: readonly ModelFamily[] = [bert];
+export const families: readonly ModelFamily[] = [bert, roberta, distilbert];
 
 /** The family of a config.json, by its `model_type`. Throws ModelError or ConfigError that lists the types there are. */
 export function familyOf(config: unknown): ModelFamily {

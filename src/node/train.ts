@@ -124,7 +124,7 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
         version,
       });
       const files = {
-        ...adapterFiles(model, result.value.adapter),
+        ...(await adapterFiles(model, result.value.adapter)),
         "training.json": `${JSON.stringify(record, null, 2)}\n`,
         "README.md": card,
       };

@@ -40,6 +40,8 @@ export const sigmoidOp = unary("sigmoid", "Sigmoid", ({ outputs: [y], grad }) =>
 export const reluOp = unary("relu", "Relu", ({ outputs: [y], grad }) => [mul(grad, apply1(signOp, [y!], null))]);
 /** 1, 0 or -1; no gradient. */
 export const signOp = unary("sign", "Sign", "stop");
+/** x, with no gradient through it. */
+export const detachOp = unary("detach", "Identity", "stop");
 /** The Gauss error function. */
 export const erfOp = unary("erf", "Erf", ({ inputs: [x], grad }) => [mul(grad, scale(exp(neg(mul(x!, x!))), 2 / Math.sqrt(Math.PI)))]);
 
@@ -63,6 +65,8 @@ export const sqrt = (x: Value): Value => apply1(sqrtOp, [x], null);
 export const tanh = (x: Value): Value => apply1(tanhOp, [x], null);
 /** 1/(1+e⁻ˣ). */
 export const sigmoid = (x: Value): Value => apply1(sigmoidOp, [x], null);
+/** x as if it were a constant: no gradient goes through it. */
+export const detach = (x: Value): Value => apply1(detachOp, [x], null);
 /** max(x, 0). */
 export const relu = (x: Value): Value => apply1(reluOp, [x], null);
 /** The Gauss error function. */

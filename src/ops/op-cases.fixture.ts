@@ -154,6 +154,7 @@ export const opCases: readonly OpCase[] = [
     Math.sign,
     f32([-2, 0, 3, ...new Array<number>(32).fill(-0.5)], [5, 7]),
   ),
+  unaryCase(elementwise.detachOp, elementwise.detach, (x) => x),
   unaryCase(elementwise.erfOp, erf, erfOf),
   unaryCase(
     geluOp,

@@ -50,6 +50,7 @@ export const refusals: readonly Refusal[] = [
     elementwise.sigmoidOp,
     elementwise.reluOp,
     elementwise.signOp,
+    elementwise.detachOp,
     elementwise.erfOp,
     geluOp,
   ].flatMap((op) => [

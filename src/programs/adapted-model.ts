@@ -1,7 +1,7 @@
 import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import { initialValues } from "../core/initializer.js";
-import type { Tensor } from "../core/tensor.js";
+import { f32, type Tensor } from "../core/tensor.js";
 import { ModelError } from "../errors.js";
 import type { Attachment, ConfigOrigin, Method, Sites } from "../methods/method.js";
 import { ModelBuilder } from "../models/builder.js";
@@ -10,6 +10,7 @@ import { gradient } from "../ops/gradient.js";
 import { gather } from "../ops/movement.js";
 import type { Target, Task } from "../tasks/task.js";
 import type { BaseModel } from "./base-model.js";
+import { layoutOf } from "./limits.js";
 import { type Params, paramsOf } from "./program.js";
 
 /** A model's task: which head it has and what that head gives. */
@@ -23,6 +24,8 @@ interface BuiltModel {
   readonly logits: Value;
   readonly batch: ReturnType<typeof batchInputs>;
   readonly sites: Sites;
+  /** Values that stand for parameters in published files, by their names there. */
+  readonly published: ReadonlyMap<string, Value>;
 }
 
 /** How the model's own dropout behaves in training: off, as its config says, or one rate everywhere. */
@@ -35,7 +38,7 @@ function build(model: BaseModel, { task, target }: TaskHead, attachments: readon
       hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}`,
     });
   }
-  const batch = batchInputs(task.onePerText);
+  const batch = batchInputs(task.onePerText, layoutOf(attachments));
   const rate =
     dropout === undefined
       ? undefined
@@ -51,7 +54,7 @@ function build(model: BaseModel, { task, target }: TaskHead, attachments: readon
     ? model.family.encode(m, model.config, batch.lossRows)
     : gather(model.family.encode(m, model.config), batch.lossRows);
   const logits = head.build(m, read, task.outputs(target), model.config);
-  return { logits, batch, sites: m.sites() };
+  return { logits, batch, sites: m.sites(), published: m.published() };
 }
 
 /** Lists a model's sites, with no method attached. */
@@ -68,6 +71,11 @@ export function newModules(model: BaseModel, head: TaskHead): readonly string[] 
 /** Plans a method on a model. Throws AttachError when it cannot attach. */
 export function attach(model: BaseModel, head: TaskHead, method: Method, config: object, origin: ConfigOrigin): Attachment {
   return { method, config, plan: method.plan(survey(model, head), config, origin) };
+}
+
+/** The values that a published file holds instead of the parameters they are computed from; none for most methods. */
+export function publishedGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
+  return Object.fromEntries(build(model, head, attachments).published);
 }
 
 /** The graph of a forward pass: packed rows in, `logits` [L, outputs] out. */
@@ -106,7 +114,17 @@ export async function initialParams(model: BaseModel, outputs: Readonly<Record<s
       if (init.otherwise === undefined) throw new ModelError(`the checkpoint lacks ${leaf.path}, and nothing says how it starts`);
       init = init.otherwise;
     }
-    params.set(leaf.path, initialValues(init, shape, seed, leaf.path));
+    params.set(leaf.path, init.kind === "row-norms" ? await rowNorms(model, init.path) : initialValues(init, shape, seed, leaf.path));
   }
   return params;
+}
+
+async function rowNorms(model: BaseModel, path: string): Promise<Tensor<"float32">> {
+  const shape = model.shape(path) ?? [0, 0];
+  const { data } = await model.read(path, shape);
+  const [rows, columns] = [shape[0]!, shape[1]!];
+  const norms = Float32Array.from({ length: rows }, (_, i) =>
+    Math.sqrt(data.subarray(i * columns, (i + 1) * columns).reduce((total, value) => total + value * value, 0)),
+  );
+  return f32(norms);
 }

@@ -1,13 +1,14 @@
 import { configFile, type PublishedAdapter, readPeftAdapter, readPeftTensors, writePeftAdapter } from "../adapters/peft-format.js";
+import type { Tensor } from "../core/tensor.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import type { Attachment } from "../methods/method.js";
 import { taskNamed, taskOfType } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
-import { attach, forwardGraph, initialParams, survey, type TaskHead } from "./adapted-model.js";
+import { attach, forwardGraph, initialParams, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
-import { type Params, paramsOf } from "./program.js";
+import { loadProgram, type Params, paramsOf } from "./program.js";
 
 /** An adapter that fits a model: a method planned on it, a task with its target, and the tensors. */
 export interface Adapter {
@@ -50,10 +51,32 @@ export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
 }
 
 /** The adapter's files in Hugging Face PEFT's format. */
-export function adapterFiles(model: BaseModel, { head, attachment, params }: Adapter): Readonly<Record<string, Uint8Array>> {
+export async function adapterFiles(model: BaseModel, adapter: Adapter): Promise<Readonly<Record<string, Uint8Array>>> {
+  const { head, attachment } = adapter;
   const { headModules } = survey(model, head);
   const savedModules = head.task.peftTaskType === "SEQ_CLS" ? [...headModules, "score"] : headModules;
-  return writePeftAdapter(attachment, params, { taskType: head.task.peftTaskType, base: model.id, revision: model.revision, savedModules });
+  return writePeftAdapter(attachment, await publishedParams(model, adapter), {
+    taskType: head.task.peftTaskType,
+    base: model.id,
+    revision: model.revision,
+    savedModules,
+    prefix: model.family.prefix,
+  });
+}
+
+/** The adapter's tensors as its files hold them: values that a method publishes stand in place of the parameters they are computed from. */
+async function publishedParams(model: BaseModel, { head, attachment, params }: Adapter): Promise<Params> {
+  const outputs = publishedGraph(model, head, [attachment]);
+  if (Object.keys(outputs).length === 0) return params;
+  const replaced = new Set(paramsOf(outputs).map(({ leaf }) => leaf.path));
+  const program = await loadProgram(model, outputs);
+  try {
+    const values = await program.run({ batch: {}, params });
+    const published = Object.keys(outputs).map((name) => [name, values[name] as Tensor<"float32">] as const);
+    return new Map([...published, ...[...params].filter(([path]) => !replaced.has(path))]);
+  } finally {
+    await program.dispose();
+  }
 }
 
 function taskOf(published: PublishedAdapter, given: string | undefined): Task {
@@ -73,7 +96,7 @@ function taskOf(published: PublishedAdapter, given: string | undefined): Task {
 
 function targetOf(model: BaseModel, published: PublishedAdapter, task: Task, record: TrainingRecord): Target {
   const output = model.family.heads[task.name]?.output;
-  const key = `base_model.model.${output}.weight`;
+  const key = `${published.method.files.prefix}${output}.weight`;
   const outputs = published.tensors.tensors.get(key)?.shape[0] ?? (output === undefined ? undefined : model.shape(`${output}.weight`)?.[0]);
   if (outputs === undefined)
     throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {

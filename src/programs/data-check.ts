@@ -260,6 +260,13 @@ const blindTokenizer: Tokenizer = {
     maskId: undefined,
   },
   ...{ modelMaxLength: undefined, config: {}, decode: () => "", tokenToId: () => undefined },
+  encodeWords: (words) => ({
+    ids: new Int32Array(words.length),
+    typeIds: new Int32Array(words.length),
+    wordStarts: words.map((_, i) => i),
+    wordPieces: words.map(() => 1),
+    truncated: false,
+  }),
   encode: () => ({ ids: new Int32Array(1), typeIds: new Int32Array(1), truncated: false }),
 };
 

@@ -23,9 +23,9 @@ export interface PreviewRow {
   readonly where: string;
   readonly tokens: readonly PreviewToken[];
   readonly truncated: boolean;
-  /** The label's id (or the number to predict) and its name; null where the row has none. */
-  readonly label_id: number | null;
-  readonly label: string | null;
+  /** The labels' ids (or the numbers to predict) and their names, one for each place that bears loss; none where the row has none. */
+  readonly label_ids: readonly number[];
+  readonly labels: readonly string[];
 }
 
 /** Rows as training sees them. */
@@ -46,8 +46,8 @@ export function previewRows(
   { task, count, maxLength }: { readonly task: Task; readonly count: number; readonly maxLength: number | null },
 ): DataPreview {
   const { tokenizer } = model;
-  const longest = longestText(model, maxLength);
-  const labelled = table.rows.some(({ label }) => label !== undefined && label !== null);
+  const longest = longestText(model, maxLength, []);
+  const labelled = table.rows.some((row) => task.columns.labels.some((column) => row[column] !== undefined && row[column] !== null));
   const target = labelled ? task.target(table) : ({ kind: "number" } as const);
   const shown = table.rows.slice(0, count).map((_, i): PreviewRow => {
     const example = task.encode(table, i, target, tokenizer, longest);
@@ -64,8 +64,8 @@ export function previewRows(
         loss: bearing.has(t),
       })),
       truncated: example.truncated,
-      label_id: example.label ?? null,
-      label: example.label === undefined ? null : target.kind === "classes" ? target.labels[example.label]! : String(example.label),
+      label_ids: example.labels ?? [],
+      labels: (example.labels ?? []).map((label) => (target.kind === "classes" ? target.labels[label]! : String(label))),
     };
   });
   const lengths = table.rows.map((_, i) => task.encode(table, i, target, tokenizer, Number.POSITIVE_INFINITY).ids.length);

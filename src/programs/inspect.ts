@@ -135,7 +135,7 @@ export async function inspectModel(model: BaseModel): Promise<ModelSummary> {
     heads: sites.attentions[0]?.heads ?? 0,
     parameters: Object.values(dtypes).reduce((total, share) => total + share.parameters, 0),
     weights: { bytes: Object.values(dtypes).reduce((total, share) => total + share.bytes, 0), tensors: tensors.size, dtypes },
-    max_length: longestText(model, null),
+    max_length: longestText(model, null, []),
     tokenizer: {
       vocab_size: tokenizer.vocabSize,
       max_length: tokenizer.modelMaxLength ?? null,
@@ -184,7 +184,7 @@ export function inspectMethod(model: BaseModel, { method, config, task, labels, 
     })),
     saved_modules: sites.headModules,
     ...countParameters(graph),
-    memory: estimateMemory(model, head, [attachment], { batch_size, max_length: longestText(model, max_length) }),
+    memory: estimateMemory(model, head, [attachment], { batch_size, max_length: longestText(model, max_length, [attachment]) }),
   };
 }
 

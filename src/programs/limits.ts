@@ -1,10 +1,26 @@
+import { type Layout, plainLayout } from "../core/batch.js";
+import type { Packing } from "../data/collate.js";
+import type { Attachment } from "../methods/method.js";
 import type { BaseModel } from "./base-model.js";
 
-/** The longest text that a model takes, in tokens, special ones included; `asked` may shorten it. */
-export function longestText(model: BaseModel, asked: number | null): number {
-  return Math.min(
-    asked ?? Number.POSITIVE_INFINITY,
-    model.family.limits(model.config).maxPositions,
-    model.tokenizer.modelMaxLength ?? Number.POSITIVE_INFINITY,
-  );
+/** What the attached methods put in front of each text, all together. */
+export function layoutOf(attachments: readonly Attachment[]): Layout {
+  const layouts = attachments.map(({ method, config }) => method.layout?.(config) ?? plainLayout);
+  return {
+    virtualTokens: layouts.reduce((total, { virtualTokens }) => total + virtualTokens, 0),
+    positionOffset: layouts.reduce((total, { positionOffset }) => total + positionOffset, 0),
+  };
+}
+
+/** How texts stand in a model's batches with these methods. */
+export function packingOf(model: BaseModel, attachments: readonly Attachment[]): Packing {
+  const { virtualTokens, positionOffset } = layoutOf(attachments);
+  return { virtualTokens, firstPosition: model.family.limits(model.config).firstPosition + positionOffset };
+}
+
+/** The longest text that a model takes, in tokens, special ones included, less what the methods put in front; `asked` may shorten it. */
+export function longestText(model: BaseModel, asked: number | null, attachments: readonly Attachment[]): number {
+  const { virtualTokens, positionOffset } = layoutOf(attachments);
+  const room = model.family.limits(model.config).maxPositions - virtualTokens - positionOffset;
+  return Math.min(asked ?? Number.POSITIVE_INFINITY, room, model.tokenizer.modelMaxLength ?? Number.POSITIVE_INFINITY);
 }

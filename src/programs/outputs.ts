@@ -1,4 +1,4 @@
-import { batchesByLength, packTexts } from "../data/collate.js";
+import { batchesByLength, type Packing, packTexts } from "../data/collate.js";
 import type { Example, Outputs } from "../tasks/task.js";
 import type { TaskHead } from "./adapted-model.js";
 import type { Params, Program } from "./program.js";
@@ -12,19 +12,25 @@ export async function runExamples(
   params: Params,
   examples: readonly Example[],
   { task, target }: TaskHead,
+  packing: Packing,
 ): Promise<Outputs> {
   const width = task.outputs(target);
-  const logits = new Float32Array(examples.length * width);
+  const outputs = examples.map(({ reads }) => new Float32Array(width * (reads?.length ?? 1)));
   const batches = batchesByLength(
-    examples.map(({ ids }) => ids.length),
+    examples.map(({ ids }) => ids.length + packing.virtualTokens),
     maxTokens,
   );
   for (const rows of batches) {
     const texts = rows.map((row) => examples[row]!);
-    const packed = packTexts(texts);
+    const packed = packTexts(texts, packing);
     const results = await program.run({ batch: { ...packed.feeds, ...task.feeds(packed, texts, target) }, params });
     const data = results.logits!.data as Float32Array;
-    for (const [i, row] of rows.entries()) logits.set(data.subarray(i * width, (i + 1) * width), row * width);
+    let at = 0;
+    for (const row of rows) {
+      const output = outputs[row]!;
+      output.set(data.subarray(at, at + output.length));
+      at += output.length;
+    }
   }
-  return { logits, width };
+  return outputs;
 }

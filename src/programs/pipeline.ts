@@ -4,7 +4,7 @@ import type { Example, Outputs, Prediction } from "../tasks/task.js";
 import { forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
-import { longestText } from "./limits.js";
+import { longestText, packingOf } from "./limits.js";
 import { runExamples } from "./outputs.js";
 import { loadProgram, type Params, type Program } from "./program.js";
 
@@ -28,8 +28,8 @@ export async function predictor(model: BaseModel, adapted: Adapter | TaskHead): 
   return {
     head,
     encode: (rows, maxLength = null) =>
-      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength))),
-    run: (examples) => runExamples(program, params, examples, head),
+      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments))),
+    run: (examples) => runExamples(program, params, examples, head, packingOf(model, attachments)),
     dispose: () => program.dispose(),
   };
 }
@@ -51,7 +51,8 @@ export function classifier({ head, encode, run, dispose }: Predictor): Classifie
   async function classify(input: ClassifierInput | readonly ClassifierInput[]): Promise<Prediction | readonly Prediction[]> {
     const inputs = typeof input === "string" || "text" in input ? [input] : input;
     const rows = inputs.map((each) => (typeof each === "string" ? { text: each } : each));
-    const predictions = head.task.predict(await run(encode(rowTable(rows, "input"))), head.target);
+    const table = rowTable(rows, "input");
+    const predictions = head.task.predict(await run(encode(table)), table, head.target);
     return inputs === input ? predictions : predictions[0]!;
   }
   return Object.assign(classify, { dispose });

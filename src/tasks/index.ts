@@ -1,9 +1,10 @@
 import { named } from "../core/registry.js";
 import type { Task } from "./task.js";
 import { textClassification } from "./text-classification.js";
+import { tokenClassification } from "./token-classification.js";
 
 /** All tasks. */
-export const tasks: readonly Task[] = [textClassification];
+export const tasks: readonly Task[] = [textClassification, tokenClassification];
 
 /** A task by the Hub's name for it. Throws ConfigError that lists the names there are. */
 export function taskNamed(name: string): Task {

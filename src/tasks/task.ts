@@ -10,8 +10,10 @@ export type Target = { readonly kind: "classes"; readonly labels: readonly strin
 
 /** A row as the task trains on it or predicts from it. */
 export interface Example extends EncodedText {
-  /** The class's id or the number; undefined where the row has no label. */
-  readonly label: number | undefined;
+  /** What each of the head's rows of this text is to give: class ids, or a number; undefined where the row has no labels. */
+  readonly labels: readonly number[] | undefined;
+  /** Tokens of the text that the head reads, from 0; undefined where it reads the first row of each text. */
+  readonly reads?: readonly number[];
   /** Whether the text was cut to the longest length. */
   readonly truncated: boolean;
 }
@@ -22,11 +24,8 @@ export type Metrics = Readonly<Record<string, number | null>>;
 /** What comes out for one row. */
 export type Prediction = Readonly<Record<string, unknown>>;
 
-/** Outputs of the head for some examples, row-major [examples, outputs]. */
-export interface Outputs {
-  readonly logits: Float32Array;
-  readonly width: number;
-}
+/** Outputs of the head, one array an example, row-major [rows read, outputs]. */
+export type Outputs = readonly Float32Array[];
 
 /** A task: rows to examples, the loss, and what the outputs mean. */
 export interface Task {
@@ -34,8 +33,8 @@ export interface Task {
   readonly name: string;
   /** PEFT's `task_type`. */
   readonly peftTaskType: string;
-  /** Columns that a row must have, and those it may have, for messages. */
-  readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[] };
+  /** Columns that a training row must have, those it may have, and which of them are what is to be predicted. */
+  readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[]; readonly labels: readonly string[] };
   /** Whether the head reads one row of each text, its first token; then a model need not compute the others in its last layer. */
   readonly onePerText: boolean;
   /** What training rows teach the model to give. Throws DataError with file and line. */
@@ -54,6 +53,6 @@ export interface Task {
   evaluate(outputs: Outputs, examples: readonly Example[], target: Target): { readonly loss: number; readonly metrics: Metrics };
   /** The metric by which runs are compared, higher is better. */
   headline(target: Target): string;
-  /** What the outputs say of each example. */
-  predict(outputs: Outputs, target: Target): readonly Prediction[];
+  /** What the outputs say of each row; with `logits` the outputs themselves too. */
+  predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
 }

@@ -2,15 +2,16 @@ import { f32, i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum, squaredErrorSum } from "../ops/loss.js";
+import { argmax, logSoftmax } from "./logits.js";
 import { accuracy, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
-import type { Outputs, Target, Task } from "./task.js";
+import type { Target, Task } from "./task.js";
 
 /** Texts, or pairs of texts, to one of some labels; with float labels, to a number. transformers' ForSequenceClassification. */
 export const textClassification: Task = {
   name: "text-classification",
   peftTaskType: "SEQ_CLS",
   onePerText: true,
-  columns: { required: ["text", "label"], optional: ["text_pair"] },
+  columns: { required: ["text", "label"], optional: ["text_pair"], labels: ["label"] },
 
   target(table) {
     const values = table.rows.map((_, i) => rawLabel(table, i));
@@ -48,13 +49,13 @@ export const textClassification: Task = {
     const pair = column(table, index, "text_pair");
     const { ids, typeIds, truncated } = tokenizer.encode(text, { maxLength, ...(pair === undefined ? {} : { pair }) });
     const { label } = table.rows[index]!;
-    return { ids, typeIds, truncated, label: label === undefined || label === null ? undefined : labelId(table, index, target) };
+    return { ids, typeIds, truncated, labels: label === undefined || label === null ? undefined : [labelId(table, index, target)] };
   },
 
   outputs: (target) => (target.kind === "classes" ? target.labels.length : 1),
 
   feeds(batch, examples, target) {
-    const labels = examples.map(({ label }) => label ?? 0);
+    const labels = examples.map((example) => example.labels?.[0] ?? 0);
     return { lossRows: i32(batch.starts), ...(target.kind === "classes" ? { classes: i32(labels) } : { targets: f32(labels) }) };
   },
 
@@ -62,15 +63,14 @@ export const textClassification: Task = {
     target.kind === "classes" ? crossEntropySum(logits, batch.classes) : squaredErrorSum(logits, batch.targets),
 
   evaluate(outputs, examples, target) {
-    const truth = examples.map(({ label }) => label!);
+    const truth = examples.map(({ labels }) => labels![0]!);
     if (target.kind === "number") {
-      const predicted = Array.from(outputs.logits);
+      const predicted = outputs.map((row) => row[0]!);
       const loss = mse(truth, predicted);
       return { loss, metrics: { pearson: pearson(truth, predicted), spearman: spearman(truth, predicted), mse: loss } };
     }
-    const rows = logitRows(outputs);
-    const predicted = rows.map(argmax);
-    const loss = rows.reduce((total, row, i) => total - logSoftmax(row)[truth[i]!]!, 0) / rows.length;
+    const predicted = outputs.map(argmax);
+    const loss = outputs.reduce((total, row, i) => total - logSoftmax(row)[truth[i]!]!, 0) / outputs.length;
     return {
       loss,
       metrics: { accuracy: accuracy(truth, predicted), macro_f1: macroF1(truth, predicted), matthews: matthews(truth, predicted) },
@@ -79,11 +79,14 @@ export const textClassification: Task = {
 
   headline: (target) => (target.kind === "classes" ? "accuracy" : "pearson"),
 
-  predict(outputs, target) {
-    return logitRows(outputs).map((row) => {
-      if (target.kind === "number") return { label: row[0]!, score: row[0]! };
+  predict(outputs, _, target, logits = false) {
+    return outputs.map((row) => {
       const best = argmax(row);
-      return { label: target.labels[best]!, score: Math.exp(logSoftmax(row)[best]!) };
+      const prediction =
+        target.kind === "number"
+          ? { label: row[0]!, score: row[0]! }
+          : { label: target.labels[best]!, score: Math.exp(logSoftmax(row)[best]!) };
+      return logits ? { ...prediction, logits: Array.from(row) } : prediction;
     });
   },
 };
@@ -126,21 +129,4 @@ function labelId(table: RowTable, index: number, target: Target): number {
   throw new DataError(`${table.where(index)}: label ${JSON.stringify(label)} is not one the model knows: ${known}`, {
     hint: guess === undefined ? "every label must occur in the training rows" : `did you mean "${guess}"?`,
   });
-}
-
-function logitRows({ logits, width }: Outputs): readonly Float32Array[] {
-  return Array.from({ length: logits.length / width }, (_, i) => logits.subarray(i * width, (i + 1) * width));
-}
-
-function argmax(row: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
-  return best;
-}
-
-function logSoftmax(row: Float32Array): Float64Array {
-  const top = Math.max(...row);
-  let total = 0;
-  for (const value of row) total += Math.exp(value - top);
-  return Float64Array.from(row, (value) => value - top - Math.log(total));
 }

@@ -1,9 +1,10 @@
 import { type Feeds, f32 } from "../core/tensor.js";
-import { packTexts } from "../data/collate.js";
+import { type Packing, packTexts } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
 import { epochBatches } from "../data/sampler.js";
 import { holdOut } from "../data/split.js";
 import { DataError } from "../errors.js";
+import type { Attachment } from "../methods/method.js";
 import type { TaskHead } from "../programs/adapted-model.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { longestText } from "../programs/limits.js";
@@ -45,15 +46,16 @@ export interface StepPlan {
 export function prepareData(
   model: BaseModel,
   { task, target }: TaskHead,
+  attachments: readonly Attachment[],
   rows: RowTable,
   evalRows: RowTable | undefined,
   options: TrainingOptions,
 ): TrainingData {
-  const longest = longestText(model, options.max_length);
+  const longest = longestText(model, options.max_length, attachments);
   const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
   const labelled = (table: RowTable): Example[] => {
     const examples = encode(table);
-    const bare = examples.findIndex(({ label }) => label === undefined);
+    const bare = examples.findIndex(({ labels }) => labels === undefined);
     if (bare < 0) return examples;
     throw new DataError(`${table.where(bare)}: the row has no label`, { hint: "rows to evaluate on need labels as those to train on do" });
   };
@@ -74,12 +76,17 @@ function splitOff(
   seed: number,
 ): { readonly examples: readonly Example[]; readonly evalExamples: readonly Example[] } {
   if (all.length < leastRowsToHoldOut) return { examples: all, evalExamples: [] };
-  const { train, held } = holdOut(all.length, heldOutShare, seed, classes ? all.map(({ label }) => label!) : undefined);
+  const { train, held } = holdOut(
+    all.length,
+    heldOutShare,
+    seed,
+    classes ? all.map(({ labels }) => (labels?.length === 1 ? labels[0]! : 0)) : undefined,
+  );
   return { examples: Array.from(train, (i) => all[i]!), evalExamples: Array.from(held, (i) => all[i]!) };
 }
 
 /** Lays out the optimiser steps of a training. */
-export function planSteps({ task, target }: TaskHead, examples: readonly Example[], options: TrainingOptions): StepPlan {
+export function planSteps({ task, target }: TaskHead, packing: Packing, examples: readonly Example[], options: TrainingOptions): StepPlan {
   const { batch_size: batchSize, gradient_accumulation_steps: accumulation, seed, group_by_length: groupByLength } = options;
   const lengths = examples.map(({ ids }) => ids.length);
   const perEpoch = Math.ceil(Math.ceil(examples.length / batchSize) / accumulation);
@@ -93,9 +100,9 @@ export function planSteps({ task, target }: TaskHead, examples: readonly Example
       if (current?.epoch !== epoch) current = { epoch, batches: epochBatches({ lengths, batchSize, seed, epoch, groupByLength }) };
       const first = (step % perEpoch) * accumulation;
       const batches = current.batches.slice(first, first + accumulation).map((rows) => Array.from(rows, (row) => examples[row]!));
-      const rows = batches.reduce((count, batch) => count + batch.length, 0);
+      const rows = batches.flat().reduce((count, { labels }) => count + (labels?.length ?? 0), 0);
       return batches.map((batch) => {
-        const packed = packTexts(batch);
+        const packed = packTexts(batch, packing);
         const feeds = { ...packed.feeds, ...task.feeds(packed, batch, target), lossScale: f32([1 / rows], []) };
         return { feeds, texts: packed.texts, tokens: packed.tokens };
       });
@@ -114,9 +121,11 @@ function fingerprint(examples: readonly Example[]): string {
   for (const example of examples) {
     mix(example.ids.length);
     for (const id of example.ids) mix(id);
-    label[0] = example.label ?? Number.NaN;
-    mix(word[0]!);
-    mix(word[1]!);
+    for (const value of example.labels ?? []) {
+      label[0] = value;
+      mix(word[0]!);
+      mix(word[1]!);
+    }
   }
   return (hash >>> 0).toString(16).padStart(8, "0");
 }

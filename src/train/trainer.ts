@@ -5,6 +5,7 @@ import type { Method } from "../methods/method.js";
 import { attach, forwardGraph, initialParams, newModules, trainGraph } from "../programs/adapted-model.js";
 import { type Adapter, adapterFiles } from "../programs/adapter.js";
 import type { BaseModel } from "../programs/base-model.js";
+import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
 import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
 import type { Metrics, Task } from "../tasks/task.js";
@@ -61,8 +62,9 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const graph = trainGraph(model, head, [attachment], options.dropout);
   const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
-  const data = prepareData(model, head, input.rows, input.evalRows, options);
-  const plan = planSteps(head, data.examples, options);
+  const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
+  const packing = packingOf(model, [attachment]);
+  const plan = planSteps(head, packing, data.examples, options);
   const peak = options.learning_rate ?? method.learningRate;
   const schedule = {
     type: options.lr_scheduler_type,
@@ -102,7 +104,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
-    const outputs = await runExamples(evaluator, params, data.evalExamples, head);
+    const outputs = await runExamples(evaluator, params, data.evalExamples, head, packing);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
@@ -114,7 +116,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   };
   const save = async (store: CheckpointStore): Promise<string> => {
     const current: TrainState = { step, seconds: seconds(), params, optimizer: optimizer.state(), score, best, patience };
-    return store.save(step, { ...adapterFiles(model, { head, attachment, params }), ...writeState(current, await identity()) });
+    return store.save(step, { ...(await adapterFiles(model, { head, attachment, params })), ...writeState(current, await identity()) });
   };
 
   try {

@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import { parseJsonl } from "../src/data/rows.js";
+import { directory } from "../src/io/directory.js";
+import { loadAdapter } from "../src/programs/adapter.js";
+import { openBaseModel } from "../src/programs/base-model.js";
+import { predictor } from "../src/programs/pipeline.js";
+import { nodeRuntime } from "../src/runtime/node.js";
+
+const golden = fileURLToPath(new URL("golden/peft/", import.meta.url));
+const names = readdirSync(join(golden, "cases"));
+
+/** case.json, as the Python script that made the case wrote it. */
+interface Case {
+  readonly base: string;
+  readonly task: string;
+  readonly tolerance: number;
+}
+
+const runtime = nodeRuntime({ threads: 1 });
+afterAll(() => runtime.close());
+
+it("has all golden cases", () => {
+  expect(names).toEqual([
+    "bert-bitfit",
+    "bert-ia3",
+    "bert-lora-dora",
+    "bert-prefix",
+    "bert-prompt",
+    "bert-ptuning",
+    "bert-token-lora",
+    "distilbert-lora",
+    "roberta-lora",
+  ]);
+});
+
+describe("adapters of Python's PEFT give here what they give there", () => {
+  it.each(names)("%s", async (name) => {
+    const folder = join(golden, "cases", name);
+    const { base, task, tolerance } = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as Case;
+    const model = await openBaseModel(directory(join(golden, "bases", base)), { id: base, runtime });
+    const adapter = await loadAdapter(model, directory(join(folder, "adapter")), task);
+    const ready = await predictor(model, adapter);
+    const rows = parseJsonl(readFileSync(join(folder, "input.jsonl"), "utf8"), "input.jsonl");
+    const wanted = parseJsonl(readFileSync(join(folder, "expected.jsonl"), "utf8"), "expected.jsonl").rows;
+    const got = adapter.head.task.predict(await ready.run(ready.encode(rows)), rows, adapter.head.target, true);
+    await ready.dispose();
+    expect(got.length).toBe(wanted.length);
+    expect(differences(got, wanted, tolerance)).toEqual([]);
+  });
+});
+
+/** Where `got` lacks what `wanted` has. Numbers may differ by the tolerance, absolute or relative; more fields than wanted are allowed. */
+function differences(got: unknown, wanted: unknown, tolerance: number, path = ""): readonly string[] {
+  if (typeof wanted === "number") {
+    const near = typeof got === "number" && Math.abs(got - wanted) <= tolerance * Math.max(1, Math.abs(wanted));
+    return near ? [] : [`${path}: got ${got}, want ${wanted}`];
+  }
+  if (typeof wanted !== "object" || wanted === null) return got === wanted ? [] : [`${path}: got ${got}, want ${wanted}`];
+  if (Array.isArray(wanted) && (!Array.isArray(got) || got.length !== wanted.length)) return [`${path}: not a list of ${wanted.length}`];
+  if (typeof got !== "object" || got === null) return [`${path}: got ${got}`];
+  return Object.entries(wanted).flatMap(([key, each]) =>
+    differences((got as Record<string, unknown>)[key], each, tolerance, `${path}.${key}`),
+  );
+}
