@@ -40,7 +40,7 @@ for (;;) {
     console.log(`${value.steps} steps, ${value.finished ? "all of them" : "stopped by the rule"}`);
     const classify = classifier(await predictor(model, value.adapter));
     console.log(await classify("what does item 99 cost?"));
-    for (const [file, bytes] of Object.entries(adapterFiles(model, value.adapter))) console.log(`${file}: ${bytes.length} bytes`);
+    for (const [file, bytes] of Object.entries(await adapterFiles(model, value.adapter))) console.log(`${file}: ${bytes.length} bytes`);
     await classify.dispose();
     break;
   }

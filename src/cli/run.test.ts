@@ -160,7 +160,9 @@ describe("inspect", () => {
       weights: { dtypes: { F32: { parameters: model!.parameters } } },
       tokenizer: { vocab_size: 282, special_tokens: { cls: "[CLS]", sep: "[SEP]" } },
     });
-    expect(model!.tasks).toEqual([{ task: "text-classification", head: "fresh", labels: null, new_modules: [] }]);
+    expect(model!.tasks).toEqual(
+      ["text-classification", "token-classification"].map((task) => ({ task, head: "fresh", labels: null, new_modules: [] })),
+    );
     expect(model!.linear_layers).toContainEqual({
       role: "up",
       path: "bert.encoder.layer.*.intermediate.dense",
