@@ -4,7 +4,7 @@ import { ConfigError } from "../errors.js";
 import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
 import type { LinearSite, Method } from "./method.js";
-import { compactTargets, matchTargets, targetFields } from "./targets.js";
+import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
 
 const config = z.strictObject({
   target_modules: targetFields.target_modules.describe(
@@ -52,7 +52,7 @@ export const ia3: Method<Ia3Config, Ia3Plan> = {
       if (c.feedforward_modules === null) return feedforwardRoles.includes(role);
       // PEFT compares the end of the path without a dot boundary
       return typeof c.feedforward_modules === "string"
-        ? new RegExp(`^(?:${c.feedforward_modules})$`).test(path)
+        ? regex(c.feedforward_modules, c.feedforward_modules).test(path)
         : c.feedforward_modules.some((name) => path.endsWith(name));
     };
     const feedforward = matched.filter(isFeedforward);

@@ -7,7 +7,7 @@ import { gemm } from "../ops/linear.js";
 import { reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
 import type { LinearCall, Method } from "./method.js";
-import { compactTargets, matchTargets, patternValue } from "./targets.js";
+import { compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
 
 const names = z.array(z.string());
 const positive = z.number().int().positive();
@@ -17,14 +17,10 @@ const config = z
     r: positive.default(8).describe("rank of the update"),
     lora_alpha: z.number().positive().default(8).describe("the update is scaled by lora_alpha / r"),
     lora_dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input while training"),
-    target_modules: z
-      .union([names, z.string()])
-      .nullable()
-      .default(null)
-      .describe(
-        'layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value',
-      ),
-    exclude_modules: z.union([names, z.string()]).nullable().default(null).describe("layers to leave out, named in the same ways"),
+    target_modules: targetFields.target_modules.describe(
+      'layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value',
+    ),
+    exclude_modules: targetFields.exclude_modules,
     use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
     use_dora: z.boolean().default(false).describe("train the weights' row norms apart from their directions (arXiv:2402.09353)"),
     rank_pattern: z.record(z.string(), positive).default({}).describe("ranks that differ from r, by the end of a layer's path"),
@@ -43,7 +39,7 @@ const config = z
       .nullable()
       .default(null)
       .describe("name of the layer list that layers_to_transform counts"),
-    modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
+    modules_to_save: targetFields.modules_to_save,
   })
   .refine(
     (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,

@@ -2,8 +2,8 @@ import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { kaimingUniform, normal } from "../core/initializer.js";
 import { relu } from "../ops/elementwise.js";
-import { linear } from "../ops/linear.js";
 import { bidirectionalLstm } from "../ops/lstm.js";
+import { dense } from "./dense.js";
 import type { Method, ParamScope } from "./method.js";
 import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
 
@@ -80,13 +80,4 @@ function lstm(p: ParamScope, x: Value, hidden: number, c: PTuningConfig): Value 
     h = bidirectionalLstm(h, direction(""), direction("_reverse"));
   }
   return dense(p, "prompt_encoder.mlp_head.2", relu(dense(p, "prompt_encoder.mlp_head.0", h, 2 * hidden)), D);
-}
-
-function dense(p: ParamScope, name: string, x: Value, out: number): Value {
-  const from = Number(x.shape[1]);
-  return linear(
-    x,
-    p.param(`${name}.weight`, [out, from], kaimingUniform(from)),
-    p.param(`${name}.bias`, [out], kaimingUniform(from), { decay: false }),
-  );
 }

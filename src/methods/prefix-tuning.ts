@@ -1,9 +1,9 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
-import { type Initializer, kaimingUniform, normal } from "../core/initializer.js";
+import { normal } from "../core/initializer.js";
 import { scalar, tanh } from "../ops/elementwise.js";
-import { linear } from "../ops/linear.js";
 import { concat, expand, reshape, slice, transpose } from "../ops/movement.js";
+import { dense } from "./dense.js";
 import type { Method, ParamScope } from "./method.js";
 import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
 
@@ -62,11 +62,7 @@ function prefix(p: ParamScope, { sizes, projected }: PrefixPlan, c: PrefixTuning
   const shared = p.shared();
   if (!projected) return shared.param("prompt_embeddings", [c.num_virtual_tokens, out], normal(1));
   const width = c.encoder_hidden_size ?? D;
-  const layer = (name: string, x: Value, from: number, to: number): Value => {
-    const init: Initializer = kaimingUniform(from);
-    return linear(x, shared.param(`${name}.weight`, [to, from], init), shared.param(`${name}.bias`, [to], init, { decay: false }));
-  };
   const embedding = shared.param("prompt_encoder.embedding.weight", [c.num_virtual_tokens, D], normal(1));
-  const hidden = tanh(layer("prompt_encoder.transform.0", embedding, D, width));
-  return shared.publish("prompt_embeddings", layer("prompt_encoder.transform.2", hidden, width, out));
+  const hidden = tanh(dense(shared, "prompt_encoder.transform.0", embedding, width));
+  return shared.publish("prompt_embeddings", dense(shared, "prompt_encoder.transform.2", hidden, out));
 }

@@ -109,7 +109,7 @@ function hasSuffix(path: string, suffix: string): boolean {
 }
 
 /** A Python full match as a JavaScript expression. Throws ConfigError for one that does not parse. */
-function regex(source: string, shown: string): RegExp {
+export function regex(source: string, shown: string): RegExp {
   try {
     return new RegExp(`^(?:${source})$`);
   } catch (cause) {

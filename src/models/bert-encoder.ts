@@ -1,26 +1,46 @@
+import * as z from "zod";
 import type { Value } from "../core/graph.js";
+import { normal } from "../core/initializer.js";
 import { activation } from "../ops/activation.js";
 import { add } from "../ops/elementwise.js";
 import { gather } from "../ops/movement.js";
 import type { ModelBuilder } from "./builder.js";
+import type { Head } from "./family.js";
 
-/** The config fields that BERT's encoder and its descendants' read. */
-export interface BertEncoderConfig {
-  readonly vocab_size: number;
-  readonly hidden_size: number;
-  readonly num_hidden_layers: number;
-  readonly num_attention_heads: number;
-  readonly intermediate_size: number;
-  readonly hidden_act: string;
-  readonly hidden_dropout_prob: number;
-  readonly attention_probs_dropout_prob: number;
-  readonly max_position_embeddings: number;
-  readonly type_vocab_size: number;
-  readonly layer_norm_eps: number;
-}
+const size = z.number().int().positive();
+
+/** The config fields that BERT and its descendants share, with transformers' defaults. */
+export const bertFields = {
+  vocab_size: size.default(30522),
+  hidden_size: size.default(768),
+  num_hidden_layers: size.default(12),
+  num_attention_heads: size.default(12),
+  intermediate_size: size.default(3072),
+  hidden_act: z.string().default("gelu"),
+  hidden_dropout_prob: z.number().default(0.1),
+  attention_probs_dropout_prob: z.number().default(0.1),
+  classifier_dropout: z.number().nullable().default(null),
+  max_position_embeddings: size.default(512),
+  type_vocab_size: size.default(2),
+  initializer_range: z.number().default(0.02),
+  layer_norm_eps: z.number().default(1e-12),
+};
+
+/** What the encoder and the heads read of a config. */
+export type BertFields = z.infer<z.ZodObject<typeof bertFields>>;
+
+/** The token-classification head of BERT and its descendants: dropout and one linear layer. */
+export const tokenHead: Head<BertFields> = {
+  modules: ["classifier"],
+  output: "classifier",
+  build: (m, hidden, outputs, c) =>
+    m.linear("classifier", m.dropout("classifier", hidden, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
+      init: normal(c.initializer_range),
+    }),
+};
 
 /** Embeddings and layers under `prefix` ("bert", "roberta"): token ids → [T, D], or [B, D] for `rows` (see ModelFamily.encode). */
-export function bertEncoder(m: ModelBuilder, prefix: string, c: BertEncoderConfig, rows?: Value): Value {
+export function bertEncoder(m: ModelBuilder, prefix: string, c: BertFields, rows?: Value): Value {
   const e = `${prefix}.embeddings`;
   const words = m.tokens(`${e}.word_embeddings`, c.vocab_size, c.hidden_size);
   const types = m.embedding(`${e}.token_type_embeddings`, c.type_vocab_size, c.hidden_size, m.batch.typeIds);
@@ -33,7 +53,7 @@ export function bertEncoder(m: ModelBuilder, prefix: string, c: BertEncoderConfi
 }
 
 /** One layer: attention, then the MLP, each added to its input and normalised after the sum. h [T, D] → [T, D], or [B, D] for `rows`. */
-function layer(m: ModelBuilder, L: string, c: BertEncoderConfig, i: number, h: Value, rows?: Value): Value {
+function layer(m: ModelBuilder, L: string, c: BertFields, i: number, h: Value, rows?: Value): Value {
   const a = `${L}.attention`;
   const wanted = rows === undefined ? h : gather(h, rows);
   const q = m.linear(`${a}.self.query`, wanted, "query", c.hidden_size);

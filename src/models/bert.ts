@@ -3,26 +3,12 @@ import { normal } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
 import { activation } from "../ops/activation.js";
 import { tanh } from "../ops/elementwise.js";
-import { bertEncoder } from "./bert-encoder.js";
+import { bertEncoder, bertFields, tokenHead } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
-const size = z.number().int().positive();
-
 const config = z.looseObject({
-  vocab_size: size.default(30522),
-  hidden_size: size.default(768),
-  num_hidden_layers: size.default(12),
-  num_attention_heads: size.default(12),
-  intermediate_size: size.default(3072),
-  hidden_act: z.string().default("gelu"),
-  hidden_dropout_prob: z.number().default(0.1),
-  attention_probs_dropout_prob: z.number().default(0.1),
-  classifier_dropout: z.number().nullable().default(null),
-  max_position_embeddings: size.default(512),
-  type_vocab_size: size.default(2),
-  initializer_range: z.number().default(0.02),
-  layer_norm_eps: z.number().default(1e-12),
+  ...bertFields,
   position_embedding_type: z.string().nullish(),
   is_decoder: z.boolean().default(false),
 });
@@ -65,14 +51,7 @@ export const bert: ModelFamily<BertConfig> = {
         });
       },
     },
-    "token-classification": {
-      modules: ["classifier"],
-      output: "classifier",
-      build: (m, hidden, outputs, c) =>
-        m.linear("classifier", m.dropout("classifier", hidden, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
-          init: normal(c.initializer_range),
-        }),
-    },
+    "token-classification": tokenHead,
   },
 
   aliases: (path) => {
