@@ -8,9 +8,10 @@ import { AttachError, ConfigError, FileError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
 import { openSafetensors, type RawTensor, writeSafetensors } from "../io/safetensors.js";
 import { lora } from "../methods/lora.js";
-import { attach, forwardGraph, initialParams, type TaskHead } from "../programs/adapted-model.js";
+import { attach, forwardGraph, type TaskHead } from "../programs/adapted-model.js";
 import { adapterFiles, loadAdapter } from "../programs/adapter.js";
 import type { BaseModel } from "../programs/base-model.js";
+import { initialParams } from "../programs/initial-params.js";
 import { nodeRuntime } from "../runtime/node.js";
 import { textClassification } from "../tasks/text-classification.js";
 

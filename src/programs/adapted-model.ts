@@ -1,7 +1,5 @@
 import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
-import { initialValues } from "../core/initializer.js";
-import { f32, type Tensor } from "../core/tensor.js";
 import { ModelError } from "../errors.js";
 import type { Attachment, ConfigOrigin, Method, Sites } from "../methods/method.js";
 import { ModelBuilder } from "../models/builder.js";
@@ -11,7 +9,7 @@ import { gather } from "../ops/movement.js";
 import type { Target, Task } from "../tasks/task.js";
 import type { BaseModel } from "./base-model.js";
 import { layoutOf } from "./limits.js";
-import { type Params, paramsOf } from "./program.js";
+import { paramsOf } from "./program.js";
 
 /** A model's task: which head it has and what that head gives. */
 export interface TaskHead {
@@ -98,33 +96,4 @@ export function trainGraph(
     trained.map(({ value }) => value),
   );
   return { loss, ...Object.fromEntries(trained.map(({ leaf }, i) => [`grad:${leaf.path}`, grads[i]!])) };
-}
-
-/** The first values of all parameters in a graph: seeded noise, or the base model's own weights. */
-export async function initialParams(model: BaseModel, outputs: Readonly<Record<string, Value>>, seed: number): Promise<Params> {
-  const params = new Map<string, Tensor<"float32">>();
-  for (const { value, leaf } of paramsOf(outputs)) {
-    const shape = value.shape.map(Number);
-    let { init } = leaf;
-    if (init.kind === "base" && model.shape(leaf.path) !== undefined) {
-      params.set(leaf.path, await model.read(leaf.path, shape));
-      continue;
-    }
-    while (init.kind === "base") {
-      if (init.otherwise === undefined) throw new ModelError(`the checkpoint lacks ${leaf.path}, and nothing says how it starts`);
-      init = init.otherwise;
-    }
-    params.set(leaf.path, init.kind === "row-norms" ? await rowNorms(model, init.path) : initialValues(init, shape, seed, leaf.path));
-  }
-  return params;
-}
-
-async function rowNorms(model: BaseModel, path: string): Promise<Tensor<"float32">> {
-  const shape = model.shape(path) ?? [0, 0];
-  const { data } = await model.read(path, shape);
-  const [rows, columns] = [shape[0]!, shape[1]!];
-  const norms = Float32Array.from({ length: rows }, (_, i) =>
-    Math.sqrt(data.subarray(i * columns, (i + 1) * columns).reduce((total, value) => total + value * value, 0)),
-  );
-  return f32(norms);
 }

@@ -6,8 +6,9 @@ import { isRecord, readJson } from "../io/json.js";
 import type { Attachment } from "../methods/method.js";
 import { taskNamed, taskOfType } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
-import { attach, forwardGraph, initialParams, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
+import { attach, forwardGraph, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
+import { initialParams } from "./initial-params.js";
 import { loadProgram, type Params, paramsOf } from "./program.js";
 
 /** An adapter that fits a model: a method planned on it, a task with its target, and the tensors. */
