@@ -3,9 +3,10 @@ export { parseCsv, parseJsonl, parseParquet, type Row, type RowTable } from "./d
 export * from "./errors.js";
 export type { Files } from "./io/files.js";
 export { memoryFiles } from "./io/memory-files.js";
-export { methodNamed, methods } from "./methods/index.js";
+export { methodChoice, methodNamed, methods } from "./methods/index.js";
 export type { Method } from "./methods/method.js";
-export { type Adapter, adapterFiles, loadAdapter as loadAdapterFiles, withoutAdapter } from "./programs/adapter.js";
+export { type Adapter, loadAdapter as loadAdapterFiles, withoutAdapter } from "./programs/adapter.js";
+export { adapterFiles } from "./programs/adapter-files.js";
 export { type BaseModel, openBaseModel } from "./programs/base-model.js";
 export { type Classifier, classifier, type Predictor, predictor } from "./programs/pipeline.js";
 export type { Runtime, Session } from "./runtime/session.js";

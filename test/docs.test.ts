@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { expect, test } from "vitest";
-import { methods } from "../src/methods/index.js";
+import { compositions, methods } from "../src/methods/index.js";
 import { families } from "../src/models/index.js";
 import { tasks } from "../src/tasks/index.js";
 import { withOptionTables } from "../tools/docs/options.js";
@@ -19,7 +19,8 @@ test("option tables are those of the schemas (npx vitest run test/docs.test.ts -
     tables.push(...[...text.matchAll(/<!-- options: (\S+) -->/g)].map((match) => match[1]!));
     await expect(withOptionTables(text)).toMatchFileSnapshot(join(root, page));
   }
-  expect(tables.sort()).toEqual([...methods.map(({ name }) => name), "train"].sort());
+  const composed = compositions.filter(({ config }) => Object.keys(config.shape).length > 0);
+  expect(tables.sort()).toEqual([...[...methods, ...composed].map(({ name }) => name), "train"].sort());
 });
 
 test("links between pages lead somewhere", async () => {

@@ -6,6 +6,7 @@ import { f32 } from "../src/core/tensor.js";
 import { packTexts } from "../src/data/collate.js";
 import { directory } from "../src/io/directory.js";
 import { openSafetensors } from "../src/io/safetensors.js";
+import { isPeft } from "../src/methods/index.js";
 import { trainGraph } from "../src/programs/adapted-model.js";
 import { type Adapter, loadAdapter } from "../src/programs/adapter.js";
 import { type BaseModel, openBaseModel } from "../src/programs/base-model.js";
@@ -67,7 +68,9 @@ describe.each(variants)("ten steps of PEFT's %s", (variant) => {
   beforeAll(async () => {
     adapter = await loadAdapter(model, directory(join(folder, "initial")));
     const { method, plan } = adapter.attachment;
-    keyOf = (path) => method.files.key(path, plan);
+    if (!isPeft(method)) throw new Error("these files are PEFT's");
+    const { key } = method.files;
+    keyOf = (path) => key(path, plan);
     ours = await trainTenSteps(adapter, expected);
   });
 

@@ -9,7 +9,8 @@ import { memoryFiles } from "../io/memory-files.js";
 import { openSafetensors, type RawTensor, writeSafetensors } from "../io/safetensors.js";
 import { lora } from "../methods/lora.js";
 import { attach, forwardGraph, type TaskHead } from "../programs/adapted-model.js";
-import { adapterFiles, loadAdapter } from "../programs/adapter.js";
+import { loadAdapter } from "../programs/adapter.js";
+import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { initialParams } from "../programs/initial-params.js";
 import { nodeRuntime } from "../runtime/node.js";
@@ -189,7 +190,7 @@ describe("adapter_config.json", () => {
     const files = withFields(await written(), { task_type: null });
     const error = await failure(() => read(files));
     expect(error).toBeInstanceOf(ConfigError);
-    expect(error.message).toContain("names no task_type");
+    expect(error.message).toContain("names no task");
     expect(error.hint).toContain("--task");
     expect((await read(files, "text-classification")).head.task).toBe(textClassification);
   });

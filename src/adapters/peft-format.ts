@@ -1,11 +1,13 @@
 import type { Tensor } from "../core/tensor.js";
-import { AttachError, ConfigError, FileError } from "../errors.js";
+import { ConfigError, FileError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methodOfType } from "../methods/index.js";
-import type { Attachment, Method } from "../methods/method.js";
+import type { Attachment, PeftMethod } from "../methods/method.js";
+import { taskOfType } from "../tasks/index.js";
+import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdapter, type WantedParam } from "./published.js";
 
 /** The files of Hugging Face PEFT's format. */
 export const configFile = "adapter_config.json";
@@ -13,18 +15,6 @@ export const weightsFile = "adapter_model.safetensors";
 
 /** Fields of every adapter_config.json that do not belong to a method. */
 const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
-
-/** An adapter as its files say, before it meets a model. */
-export interface PublishedAdapter {
-  readonly origin: string;
-  readonly method: Method;
-  readonly config: object;
-  /** PEFT's `task_type`; null where the adapter has no task. */
-  readonly taskType: string | null;
-  /** The base model's id as the file has it. */
-  readonly base: string | null;
-  readonly tensors: TensorSource;
-}
 
 /**
  * Reads an adapter in Hugging Face PEFT's format. Unknown fields that are null, false or empty are passed over; others are refused by name,
@@ -41,17 +31,26 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
       hint: "an adapter needs adapter_config.json and adapter_model.safetensors",
     });
   }
+  const source = await openSafetensors(files, weightsFile);
+  const taskType = typeof json.task_type === "string" ? json.task_type : null;
   return {
     origin: files.origin,
     method,
     config,
-    taskType: typeof json.task_type === "string" ? json.task_type : null,
     base: typeof json.base_model_name_or_path === "string" ? json.base_model_name_or_path : null,
-    tensors: await openSafetensors(files, weightsFile),
+    head: {
+      task: taskType === null ? null : taskOfType(taskType).name,
+      labels: undefined,
+      outputs: (output) => source.tensors.get(`${method.files.prefix}${output}.weight`)?.shape[0],
+      structure: undefined,
+    },
+    children: [],
+    tensors: source.tensors,
+    fit: (wanted, place) => fitTensors(source, method, wanted, place),
   };
 }
 
-function publishedConfig(where: string, method: Method, json: Readonly<Record<string, unknown>>): object {
+function publishedConfig(where: string, method: PeftMethod, json: Readonly<Record<string, unknown>>): object {
   const own: Record<string, unknown> = {};
   const foreign: string[] = [];
   for (const [key, value] of Object.entries(json)) {
@@ -76,61 +75,29 @@ function isEmpty(value: unknown): boolean {
   return value === null || value === false || value === "" || (typeof value === "object" && Object.keys(value).length === 0);
 }
 
-/** A parameter that an adapter must bring. */
-export interface ExpectedTensor {
-  readonly path: string;
-  readonly shape: readonly number[];
-}
-
-/**
- * The adapter's tensors by parameter path. A parameter that the format lets old writers leave out is left out here too; keys may lack the
- * model's `prefix` (`bert`), as those of an adapter that was trained on the bare backbone do.
- * Throws AttachError that lists all tensors which are missing, of another shape, or not expected.
- */
-export async function readPeftTensors(
-  adapter: PublishedAdapter,
-  expected: readonly ExpectedTensor[],
-  plan: unknown,
-  prefix: string,
-): Promise<Map<string, Tensor<"float32">>> {
-  const { tensors, method } = adapter;
-  const faults: string[] = [];
-  const used = new Set<string>();
-  const found = new Map<string, string>();
-  const left: string[] = [];
-  for (const { path, shape } of expected) {
-    const { full, bare } = keysOf(method, path, plan, prefix);
-    const key = [full, bare].find((name) => tensors.tensors.has(name)) ?? full;
-    const stored = tensors.tensors.get(key);
-    if (stored === undefined) {
-      if (method.files.optional?.(path, plan) === true) left.push(`${key}: missing, expected [${shape}]`);
-      else faults.push(`${key}: missing, expected [${shape}]`);
-      continue;
-    }
-    used.add(key);
-    found.set(path, key);
-    if (stored.shape.length !== shape.length || stored.shape.some((size, i) => size !== shape[i]))
-      faults.push(`${key}: [${stored.shape}], expected [${shape}]`);
-  }
-  const anyOptional = [...found.keys()].some((path) => method.files.optional?.(path, plan) === true);
-  if (anyOptional) faults.push(...left);
+/** A parameter that the format lets old writers leave out may be missing, if all of those are. */
+function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix }: FitPlace): Fit {
+  const named = wanted.map((param) => {
+    const { full, bare } = keysOf(method, param.path, plan, prefix);
+    return { ...param, names: [full, bare] };
+  });
+  const optional = ({ path }: WantedParam): boolean => method.files.optional?.(path, plan) === true;
   // bias="all" files hold copies of the head under its wrapper's names
-  const extra = [...tensors.tensors.keys()].filter((key) => !used.has(key) && !/\.(original_module|modules_to_save)\./.test(key));
-  faults.push(...extra.map((key) => `${key}: [${tensors.tensors.get(key)!.shape}], not expected`));
-  if (faults.length > 0) {
-    const shown = faults.slice(0, 20);
-    throw new AttachError(
-      `the adapter ${adapter.origin} does not fit this model; ${faults.length} tensor${faults.length === 1 ? "" : "s"} differ:\n  ${shown.join("\n  ")}${faults.length > shown.length ? `\n  … and ${faults.length - shown.length} more` : ""}`,
-      { hint: adapter.base === null ? "was it trained on another base model?" : `it was trained on ${adapter.base}` },
-    );
-  }
-  const result = new Map<string, Tensor<"float32">>();
-  for (const [path, key] of found) result.set(path, await tensors.readFloat32(key));
-  return result;
+  const { places, missing, faults } = matchTensors(source.tensors, named, (name) => /\.(original_module|modules_to_save)\./.test(name));
+  const anyOptional = named.some((param) => optional(param) && places.has(param.path));
+  const lacking = missing.filter((param) => anyOptional || !optional(param));
+  return {
+    faults: [...lacking.map(missingFault), ...faults],
+    async read() {
+      const tensors = new Map<string, Tensor<"float32">>();
+      for (const [path, name] of places) tensors.set(path, await source.readFloat32(name));
+      return tensors;
+    },
+  };
 }
 
 /** A tensor's names with and without the model's own prefix (`bert`). */
-function keysOf({ files }: Method, path: string, plan: unknown, prefix: string): { readonly full: string; readonly bare: string } {
+function keysOf({ files }: PeftMethod, path: string, plan: unknown, prefix: string): { readonly full: string; readonly bare: string } {
   const full = files.key(path, plan);
   const start = `${files.prefix}${prefix}.`;
   return { full, bare: full.startsWith(start) ? `${files.prefix}${full.slice(start.length)}` : full };
@@ -149,11 +116,11 @@ export interface PeftContext {
 
 /** The adapter's two files. Python's `PeftModel.from_pretrained` gives the same outputs from them. */
 export function writePeftAdapter(
-  attachment: Attachment,
+  method: PeftMethod,
+  { config, plan }: Attachment,
   params: ReadonlyMap<string, Tensor<"float32">>,
   context: PeftContext,
 ): Readonly<Record<string, Uint8Array>> {
-  const { method, config, plan } = attachment;
   const nameOf = (path: string): string => {
     const { full, bare } = keysOf(method, path, plan, context.prefix);
     return method.files.bare === true ? bare : full;

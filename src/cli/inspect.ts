@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { parseOptions } from "../core/options.js";
-import { methodNamed } from "../methods/index.js";
+import { methodChoice } from "../methods/index.js";
 import { openModel, resolveEither } from "../node/open-model.js";
 import {
   type AdapterSummary,
@@ -52,8 +52,8 @@ export const inspectVerb = verb({
       showModel(output, summary, model.source);
       return 0;
     }
-    const method = methodNamed(methodName);
-    const config = parseOptions(`${method.name} option`, method.config, readSettings(set, method.config.shape));
+    const { method, preset } = methodChoice(methodName);
+    const config = parseOptions(`${method.name} option`, method.config, { ...preset, ...readSettings(set, method.config.shape) });
     const attached = inspectMethod(model, { method, config, task: task ?? undefined, labels, batch_size, max_length });
     output.emit({ ...summary, method: attached });
     showModel(output, summary, model.source);
@@ -114,7 +114,7 @@ function showAdapter({ say, paint }: Output, adapter: AdapterSummary): void {
   const line = (name: string, text: string): void => say(`  ${name.padEnd(11)} ${text}`);
   say(paint.bold(`adapter ${adapter.adapter}`));
   line("method", adapter.method);
-  line("task", adapter.task_type ?? "not named");
+  line("task", adapter.task ?? "not named");
   line("base model", adapter.base_model ?? "not named");
   line("parameters", `${count(adapter.parameters)} in ${Object.keys(adapter.tensors).length} tensors`);
   if (adapter.labels !== null) line("labels", adapter.labels.join(", "));

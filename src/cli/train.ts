@@ -1,4 +1,4 @@
-import { methodNamed } from "../methods/index.js";
+import { methodChoice } from "../methods/index.js";
 import { type TrainedAdapter, type TrainOptions, train } from "../node/train.js";
 import { trainJobOptions } from "../node/train-options.js";
 import type { TrainEvent } from "../train/events.js";
@@ -20,7 +20,7 @@ export const trainVerb = verb({
   flags: trainJobOptions.shape,
   interruption: "finish",
   async run(output, job, _, signal) {
-    const set = readSettings(job.set, methodNamed(job.method).config.shape);
+    const set = readSettings(job.set, methodChoice(job.method).method.config.shape);
     const trained = await runTraining(output, { ...job, set, signal }, "to go on, add --resume to the same command");
     return trained.finished ? 0 : 130;
   },

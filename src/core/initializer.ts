@@ -6,7 +6,10 @@ export type Initializer =
   | { readonly kind: "constant"; readonly value: number }
   /** Uniform in [-bound, bound). */
   | { readonly kind: "uniform"; readonly bound: number }
-  | { readonly kind: "normal"; readonly mean: number; readonly std: number }
+  /** `on` on the diagonal of a matrix, `off` elsewhere. */
+  | { readonly kind: "diagonal"; readonly on: number; readonly off: number }
+  /** N(mean, std²); with `cut`, drawn again where it lies further than that from the mean. */
+  | { readonly kind: "normal"; readonly mean: number; readonly std: number; readonly cut?: number }
   /** The Euclidean norm of each row of the base model's weight [out, in] at `path`, [out]. */
   | { readonly kind: "row-norms"; readonly path: string }
   /** The base model's own weight at the same path; where the base has none, `otherwise`. */
@@ -23,6 +26,16 @@ export function normal(std: number): DrawnInitializer {
   return { kind: "normal", mean: 0, std };
 }
 
+/** N(0, std²) within ±cut: torch's `trunc_normal_`. */
+export function truncatedNormal(std: number, cut: number): DrawnInitializer {
+  return { kind: "normal", mean: 0, std, cut };
+}
+
+/** Uniform in [-bound, bound). */
+export function uniform(bound: number): DrawnInitializer {
+  return { kind: "uniform", bound };
+}
+
 /** torch's default for a linear layer's weight, `kaiming_uniform_(a=√5)`: uniform in ±1/√fan_in. */
 export function kaimingUniform(fanIn: number): DrawnInitializer {
   return { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
@@ -33,7 +46,27 @@ export function initialValues(init: DrawnInitializer, shape: readonly number[], 
   const data = new Float32Array(sizeOf(shape));
   const key = keyOf(seed, "init", path);
   if (init.kind === "constant") data.fill(init.value);
+  else if (init.kind === "diagonal") for (let i = 0; i < data.length; i++) data[i] = i % (shape[1]! + 1) === 0 ? init.on : init.off;
   else if (init.kind === "uniform") fillUniform(data, key, -init.bound, init.bound);
-  else fillNormal(data, key, init.mean, init.std);
+  else {
+    fillNormal(data, key, init.mean, init.std);
+    if (init.cut !== undefined) redrawBeyond(init.cut, data, init, (round) => keyOf(seed, "init", path, round));
+  }
   return f32(data, shape);
+}
+
+/** Draws values again, round by round, until all lie within the cut. */
+function redrawBeyond(
+  cut: number,
+  data: Float32Array,
+  { mean, std }: { readonly mean: number; readonly std: number },
+  keyOfRound: (round: number) => ReturnType<typeof keyOf>,
+): void {
+  let open = Array.from(data.keys()).filter((i) => Math.abs(data[i]! - mean) > cut);
+  for (let round = 1; open.length > 0; round++) {
+    const fresh = new Float32Array(open.length);
+    fillNormal(fresh, keyOfRound(round), mean, std);
+    for (const [j, i] of open.entries()) data[i] = fresh[j]!;
+    open = open.filter((i) => Math.abs(data[i]! - mean) > cut);
+  }
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { AttachError } from "../errors.js";
-import type { Method } from "./method.js";
+import type { PeftMethod } from "./method.js";
 import { plainFormat } from "./plain-format.js";
 import { targetFields } from "./targets.js";
 
@@ -22,7 +22,7 @@ interface BitfitPlan {
 }
 
 /** BitFit: trains the biases that the model has, and nothing else (Ben Zaken et al. 2021, arXiv:2106.10199). */
-export const bitfit: Method<BitfitConfig, BitfitPlan> = {
+export const bitfit: PeftMethod<BitfitConfig, BitfitPlan> = {
   name: "bitfit",
   config,
   learningRate: 3e-3,

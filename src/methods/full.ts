@@ -1,11 +1,11 @@
 import * as z from "zod";
-import type { Method } from "./method.js";
+import type { PeftMethod } from "./method.js";
 import { plainFormat } from "./plain-format.js";
 
 const config = z.strictObject({});
 
 /** Trains all weights: the upper end of any comparison, in parameters and memory. */
-export const full: Method<z.infer<typeof config>, null> = {
+export const full: PeftMethod<z.infer<typeof config>, null> = {
   name: "full",
   config,
   learningRate: 5e-5,

@@ -3,7 +3,7 @@ import { ones } from "../core/initializer.js";
 import { ConfigError } from "../errors.js";
 import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
-import type { LinearSite, Method } from "./method.js";
+import type { LinearSite, PeftMethod } from "./method.js";
 import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
 
 const config = z.strictObject({
@@ -33,7 +33,7 @@ interface Ia3Plan {
 const feedforwardRoles: readonly LinearSite["role"][] = ["down", "attention-output"];
 
 /** (IA)³: y = l ⊙ (W·x + b) for keys and values, y = W·(l ⊙ x) + b in the feed-forward part (Liu et al. 2022, arXiv:2205.05638, §3.3). */
-export const ia3: Method<Ia3Config, Ia3Plan> = {
+export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
   name: "ia3",
   config,
   learningRate: 1e-2,

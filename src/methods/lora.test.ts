@@ -15,6 +15,7 @@ const sites: Sites = {
   ]),
   sublayers: [],
   tokens: [],
+  embeddings: [],
   attentions: [],
   weights: [],
   headModules: ["classifier"],
@@ -27,7 +28,7 @@ const [query0, value0, query1, value1] = [
 ].map((name) => `bert.encoder.layer.${name}`) as [string, string, string, string];
 
 const configOf = (fields: object): LoraConfig => parseOptions("lora option", lora.config, fields);
-const planOf = (fields: object) => lora.plan(sites, configOf(fields), "user");
+const planOf = (fields: object) => lora.plan(sites, configOf(fields), "user", []);
 
 describe("the config", () => {
   it("has PEFT's defaults", () => {

@@ -6,7 +6,7 @@ import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementw
 import { gemm } from "../ops/linear.js";
 import { reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
-import type { LinearCall, Method } from "./method.js";
+import type { LinearCall, PeftMethod } from "./method.js";
 import { compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
 
 const names = z.array(z.string());
@@ -74,9 +74,10 @@ interface LoraPlan {
 }
 
 /** LoRA: y + (alpha/r)·x·Aᵀ·Bᵀ with A [r, in] and B [out, r] (Hu et al. 2021, arXiv:2106.09685, §4.1). */
-export const lora: Method<LoraConfig, LoraPlan> = {
+export const lora: PeftMethod<LoraConfig, LoraPlan> = {
   name: "lora",
   config,
+  presets: { dora: { use_dora: true } },
   learningRate: 1e-3,
 
   plan(sites, c, origin) {

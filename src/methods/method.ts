@@ -41,6 +41,13 @@ export interface TokenSite {
   readonly width: number;
 }
 
+/** The place where the embeddings of all tokens leave for the first layer. */
+export interface EmbeddingSite {
+  /** Path of the backbone, e.g. `bert`. */
+  readonly path: string;
+  readonly width: number;
+}
+
 /** A weight of the base model. */
 export interface WeightSite {
   readonly path: string;
@@ -53,6 +60,7 @@ export interface Sites {
   readonly sublayers: readonly SublayerSite[];
   readonly attentions: readonly AttentionSite[];
   readonly tokens: readonly TokenSite[];
+  readonly embeddings: readonly EmbeddingSite[];
   readonly weights: readonly WeightSite[];
   /** Modules that belong to the task and are always trained with the adapter: `classifier`, and what the checkpoint lacks. */
   readonly headModules: readonly string[];
@@ -65,6 +73,10 @@ export interface ParamScope {
   dropout(x: Value, rate: number): Value;
   /** The same scope for parameters that belong to no site: names are whole paths. */
   shared(): ParamScope;
+  /** The same scope for an adapter that this one holds: its parameters' paths start with `name:`, and none is trained unless it is. */
+  child(child: Child): ParamScope;
+  /** Adds a scalar to the loss of each optimiser step. */
+  penalize(penalty: Value): void;
   /** Names a value computed from parameters that stands for them in the published file, and takes over their place there. */
   publish(name: string, value: Value): Value;
 }
@@ -91,12 +103,35 @@ export interface LinearCall {
   squaredNorms(): Value;
 }
 
-/** A sub-layer's end being built: its output h and the residual, both [T, D]. */
-export interface SublayerCall {
-  readonly h: Value;
+/** A sub-layer's end being built: what the model gives, and what adapters have made of it so far. Values are [T, D]. */
+export interface SublayerState {
+  /** The sub-layer's own output. */
+  readonly output: Value;
   readonly residual: Value;
   /** The norm after the sum, or identity. */
   finish(sum: Value): Value;
+  /** The mean over each text's tokens, given to each of them: x [T, n] → [T, n]. Only where the method asks for whole texts. */
+  textMean(x: Value): Value;
+  /** What the next adapter reads, and in the end what joins the residual stream. */
+  readonly h: Value;
+  /** What that was before the adapter prepared it. */
+  readonly before: Value;
+  /** What the next adapter adds its result to. */
+  readonly skip: Value;
+  /** The last adapter's result alone. */
+  readonly up: Value;
+  /** How the last adapter has `h` join the stream; without it the residual is added and `finish` follows. */
+  join?(h: Value): Value;
+}
+
+/** What a method does at the sub-layers' ends, in two steps, so that compositions can share the first among several adapters. */
+export interface SublayerHandlers<C, P> {
+  /** Whether anything is attached here. */
+  has(site: SublayerSite, plan: P, config: C): boolean;
+  /** Sets `h`, `before` and `skip` to what the adapter reads and adds to. */
+  enter(site: SublayerSite, state: SublayerState, plan: P, config: C): SublayerState;
+  /** Sets `h`, `up` and `join`. */
+  apply(site: SublayerSite, state: SublayerState, scope: ParamScope, plan: P, config: C): SublayerState;
 }
 
 /** Keys and values, [B, heads, N, K] each, and the additive mask over the N places, broadcastable to [B, heads, S, N]. */
@@ -109,7 +144,28 @@ export interface KeyValue {
 /** Where a config comes from: a user's must fit exactly, a published file may name more than this model has, as in Python. */
 export type ConfigOrigin = "user" | "file";
 
-/** How a method's tensors and config stand in published files. */
+/** How adapter layers stand in AdapterHub's files: `adapter_config.json` with the config's fields under `config`. */
+export interface AdapterHubFiles<C> {
+  readonly library: "adapters";
+  /** Values of the fields that a published file leaves out, where they are not the method's own defaults. */
+  readonly absent: Readonly<Record<string, unknown>>;
+  /** The fields that a published file must have. */
+  readonly required: readonly string[];
+  /** The fields to publish: all that the library knows. */
+  publish(config: C): Readonly<Record<string, unknown>>;
+}
+
+/** How a composition of adapters stands in AdapterHub's files: `adapter_setup.json` and a folder for each adapter. */
+export interface SetupFiles<C> {
+  /** `type` in adapter_setup.json: Stack, Average, Fuse. */
+  readonly setup: string;
+  /** The composition's `kwargs` in adapter_setup.json; undefined where it has none. */
+  kwargs?(config: C): Readonly<Record<string, unknown>>;
+  /** Whether it has parameters of its own, which AdapterHub keeps as a fusion layer in a folder named after its adapters. */
+  readonly fusion?: true;
+}
+
+/** How a method's tensors and config stand in Hugging Face PEFT's files. */
 export interface AdapterFormat<C, P> {
   /** `peft_type` in adapter_config.json. */
   readonly peft_type: string;
@@ -138,20 +194,35 @@ export interface Method<C extends object = any, P = any> {
   readonly config: z.ZodType<C> & { readonly shape: Readonly<Record<string, z.ZodType>> };
   /** A learning rate that suits most data, used where the user gives none. */
   readonly learningRate: number;
+  /** Other values that `--method` takes for this method, with the config fields that each sets. */
+  readonly presets?: Readonly<Record<string, Partial<C>>>;
   /** What the collator must know. */
   layout?(config: C): Layout;
-  /** Decides on the surveyed sites what to do where. Throws AttachError when nothing can be attached, or what is asked for cannot be. */
-  plan(sites: Sites, config: C, origin: ConfigOrigin): P;
+  /** Whether it reads all rows of a text in every layer; else the last layer may compute only those that the head reads. */
+  wholeTexts?(config: C, children: readonly Child[]): boolean;
+  /**
+   * Decides on the surveyed sites what to do where. `children` are the adapters that a composition holds; other methods have none.
+   * Throws AttachError when nothing can be attached, or what is asked for cannot be.
+   */
+  plan(sites: Sites, config: C, origin: ConfigOrigin, children: readonly Child[]): P;
   /** Changes a linear layer's output. */
   linear?(site: LinearSite, call: LinearCall, scope: ParamScope, plan: P, config: C): Value;
-  /** Changes how a sub-layer's output joins the residual stream. */
-  sublayer?(site: SublayerSite, call: SublayerCall, scope: ParamScope, plan: P, config: C): Value;
+  /** Changes a sub-layer's output before it joins the residual stream. */
+  readonly sublayer?: SublayerHandlers<C, P>;
+  /** Changes the embeddings [T, D] on their way into the first layer. */
+  embedding?(site: EmbeddingSite, h: Value, scope: ParamScope, plan: P, config: C): Value;
   /** Changes keys and values on their way into attention. */
   keyValue?(site: AttentionSite, call: KeyValue, scope: ParamScope, plan: P, config: C): KeyValue;
   /** Virtual tokens [N, D] to put in front of each text. */
   tokens?(site: TokenSite, scope: ParamScope, plan: P, config: C): Value | undefined;
   /** Whether a weight of the base model is trained in place. */
   trains?(weight: WeightSite, plan: P, config: C): boolean;
+  readonly files: AdapterFormat<C, P> | AdapterHubFiles<C> | SetupFiles<C>;
+}
+
+/** A method whose adapters stand in Hugging Face PEFT's files. */
+// biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each method states its own config and plan
+export interface PeftMethod<C extends object = any, P = any> extends Method<C, P> {
   readonly files: AdapterFormat<C, P>;
 }
 
@@ -160,4 +231,15 @@ export interface Attachment {
   readonly method: Method;
   readonly config: object;
   readonly plan: unknown;
+  /** The adapters that a composition holds; none for other methods. */
+  readonly children: readonly Child[];
+}
+
+/** An adapter in a composition. */
+export interface Child {
+  /** Its name, unique in the composition, without "." and ":". */
+  readonly name: string;
+  readonly attachment: Attachment;
+  /** Whether it learns with the composition or stays as it is. */
+  readonly trained: boolean;
 }

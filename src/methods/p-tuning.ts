@@ -4,7 +4,7 @@ import { kaimingUniform, normal } from "../core/initializer.js";
 import { relu } from "../ops/elementwise.js";
 import { bidirectionalLstm } from "../ops/lstm.js";
 import { dense } from "./dense.js";
-import type { Method, ParamScope } from "./method.js";
+import type { ParamScope, PeftMethod } from "./method.js";
 import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
 
 const config = z.strictObject({
@@ -29,7 +29,7 @@ interface PTuningPlan {
 }
 
 /** P-tuning: virtual tokens [N, D] computed by a small trained network (Liu et al. 2021, arXiv:2103.10385, §3.2). PEFT's PromptEncoder. */
-export const pTuning: Method<PTuningConfig, PTuningPlan> = {
+export const pTuning: PeftMethod<PTuningConfig, PTuningPlan> = {
   name: "p-tuning",
   config,
   learningRate: 5e-3,

@@ -4,7 +4,7 @@ import { normal } from "../core/initializer.js";
 import { scalar, tanh } from "../ops/elementwise.js";
 import { concat, expand, reshape, slice, transpose } from "../ops/movement.js";
 import { dense } from "./dense.js";
-import type { Method, ParamScope } from "./method.js";
+import type { ParamScope, PeftMethod } from "./method.js";
 import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
 
 const config = z.strictObject({
@@ -24,9 +24,10 @@ interface PrefixPlan {
 }
 
 /** Prefix tuning: trained keys and values in front of each layer's own (Li & Liang 2021, arXiv:2101.00190, §4). The texts' positions start at N. */
-export const prefixTuning: Method<PrefixTuningConfig, PrefixPlan> = {
+export const prefixTuning: PeftMethod<PrefixTuningConfig, PrefixPlan> = {
   name: "prefix-tuning",
   config,
+  presets: { prefix: {} },
   learningRate: 1e-2,
   layout: (c) => ({ virtualTokens: 0, positionOffset: c.num_virtual_tokens }),
 

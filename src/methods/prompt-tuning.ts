@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { normal } from "../core/initializer.js";
-import type { Method } from "./method.js";
+import type { PeftMethod } from "./method.js";
 import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
 
 const config = z.strictObject({
@@ -12,9 +12,10 @@ const config = z.strictObject({
 export type PromptTuningConfig = z.infer<typeof config>;
 
 /** Prompt tuning: trained embeddings [N, D] in front of each text (Lester et al. 2021, arXiv:2104.08691, §2). */
-export const promptTuning: Method<PromptTuningConfig, PromptPlan> = {
+export const promptTuning: PeftMethod<PromptTuningConfig, PromptPlan> = {
   name: "prompt-tuning",
   config,
+  presets: { prompt: {} },
   learningRate: 3e-2,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
   plan: (sites, c) => promptPlan(sites, c, sites.tokens[0]!.width),

@@ -20,7 +20,7 @@ function bertSites(layers: number, headModules: readonly string[] = ["classifier
     Object.entries(roles).map(([name, role]) => site(`bert.encoder.layer.${i}.${name}`, role)),
   ).flat();
   linears.push(site("bert.pooler.dense", "pooler"), site("classifier", "head"));
-  return { linears, sublayers: [], tokens: [], attentions: [], weights: [], headModules };
+  return { linears, sublayers: [], tokens: [], embeddings: [], attentions: [], weights: [], headModules };
 }
 
 const sites = bertSites(12);

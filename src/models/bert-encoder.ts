@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { normal } from "../core/initializer.js";
 import { activation } from "../ops/activation.js";
-import { add } from "../ops/elementwise.js";
+import { add, tanh } from "../ops/elementwise.js";
 import { gather } from "../ops/movement.js";
 import type { ModelBuilder } from "./builder.js";
 import type { Head } from "./family.js";
@@ -33,11 +33,20 @@ export type BertFields = z.infer<z.ZodObject<typeof bertFields>>;
 export const tokenHead: Head<BertFields> = {
   modules: ["classifier"],
   output: "classifier",
+  layered: { paths: ["classifier"], activation: null, pooler: false },
   build: (m, hidden, outputs, c) =>
-    m.linear("classifier", m.dropout("classifier", hidden, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
-      init: normal(c.initializer_range),
-    }),
+    m.linear("classifier", m.dropout("classifier", hidden, headDropout(c)), "head", outputs, { init: normal(c.initializer_range) }),
 };
+
+/** The dropout in heads: `classifier_dropout`, else that of hidden states. */
+export function headDropout(c: BertFields): number {
+  return c.classifier_dropout ?? c.hidden_dropout_prob;
+}
+
+/** The first token's hidden state [L, D] through a linear layer and tanh. A checkpoint without it gets a fresh one. */
+export function pooler(m: ModelBuilder, prefix: string, hidden: Value, c: BertFields): Value {
+  return tanh(m.linear(`${prefix}.pooler.dense`, hidden, "pooler", c.hidden_size, { init: normal(c.initializer_range) }));
+}
 
 /** Embeddings and layers under `prefix` ("bert", "roberta"): token ids → [T, D], or [B, D] for `rows` (see ModelFamily.encode). */
 export function bertEncoder(m: ModelBuilder, prefix: string, c: BertFields, rows?: Value): Value {
@@ -46,7 +55,7 @@ export function bertEncoder(m: ModelBuilder, prefix: string, c: BertFields, rows
   const types = m.embedding(`${e}.token_type_embeddings`, c.type_vocab_size, c.hidden_size, m.batch.typeIds);
   const positions = m.embedding(`${e}.position_embeddings`, c.max_position_embeddings, c.hidden_size, m.batch.positions);
   let h = m.layerNorm(`${e}.LayerNorm`, add(add(words, types), positions), c.layer_norm_eps);
-  h = m.dropout(e, h, c.hidden_dropout_prob);
+  h = m.embedded(prefix, m.dropout(e, h, c.hidden_dropout_prob));
   for (let i = 0; i < c.num_hidden_layers; i++)
     h = layer(m, `${prefix}.encoder.layer.${i}`, c, i, h, i === c.num_hidden_layers - 1 ? rows : undefined);
   return h;

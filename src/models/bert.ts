@@ -2,8 +2,7 @@ import * as z from "zod";
 import { normal } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
 import { activation } from "../ops/activation.js";
-import { tanh } from "../ops/elementwise.js";
-import { bertEncoder, bertFields, tokenHead } from "./bert-encoder.js";
+import { bertEncoder, bertFields, headDropout, pooler, tokenHead } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
@@ -18,6 +17,7 @@ type BertConfig = z.infer<typeof config>;
 /** BERT (Devlin et al. 2018, arXiv:1810.04805), as transformers' BertModel and BertForSequenceClassification compute it. */
 export const bert: ModelFamily<BertConfig> = {
   model_types: ["bert"],
+  classes: { bert: "Bert" },
   prefix: "bert",
 
   parse(json) {
@@ -39,17 +39,18 @@ export const bert: ModelFamily<BertConfig> = {
 
   encode: (m, c, rows) => bertEncoder(m, "bert", c, rows),
 
+  pool: (m, hidden, c) => pooler(m, "bert", hidden, c),
+  headDropout,
+
   heads: {
     "text-classification": {
       modules: ["classifier"],
       output: "classifier",
-      build(m, hidden, outputs, c) {
-        const init = normal(c.initializer_range);
-        const pooled = tanh(m.linear("bert.pooler.dense", hidden, "pooler", c.hidden_size, { init }));
-        return m.linear("classifier", m.dropout("classifier", pooled, c.classifier_dropout ?? c.hidden_dropout_prob), "head", outputs, {
-          init,
-        });
-      },
+      layered: { paths: ["classifier"], activation: null, pooler: true },
+      build: (m, hidden, outputs, c) =>
+        m.linear("classifier", m.dropout("classifier", pooler(m, "bert", hidden, c), headDropout(c)), "head", outputs, {
+          init: normal(c.initializer_range),
+        }),
     },
     "token-classification": tokenHead,
   },

@@ -5,17 +5,20 @@ import { WeightError } from "../errors.js";
 import type {
   Attachment,
   AttentionSite,
+  Child,
+  EmbeddingSite,
   LinearRole,
   LinearSite,
   ParamOptions,
   ParamScope,
   Sites,
   SublayerSite,
+  SublayerState,
   TokenSite,
   WeightSite,
 } from "../methods/method.js";
 import { isSaved } from "../methods/targets.js";
-import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads } from "../ops/attention.js";
+import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm, linear } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
@@ -54,8 +57,10 @@ export class ModelBuilder {
   readonly #sublayers: SublayerSite[] = [];
   readonly #attentions: AttentionSite[] = [];
   readonly #tokens: TokenSite[] = [];
+  readonly #embeddings: EmbeddingSite[] = [];
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
+  readonly #penalties: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   #mask: Value | undefined;
@@ -81,6 +86,7 @@ export class ModelBuilder {
       sublayers: this.#sublayers,
       attentions: this.#attentions,
       tokens: this.#tokens,
+      embeddings: this.#embeddings,
       weights: this.#weights,
       headModules: [...this.#options.headModules, ...this.#made],
     };
@@ -89,6 +95,11 @@ export class ModelBuilder {
   /** Values that stand for parameters in the published file, by their names there. */
   published(): ReadonlyMap<string, Value> {
     return this.#published;
+  }
+
+  /** Scalars that methods add to the loss. */
+  penalties(): readonly Value[] {
+    return this.#penalties;
   }
 
   /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
@@ -161,6 +172,16 @@ export class ModelBuilder {
     return virtual.length === 0 ? words : gather(concat([words, ...virtual], 0), this.batch.joinIndex);
   }
 
+  /** The finished embeddings h [T, D] on their way into the first layer of the backbone `path` → [T, D]. */
+  embedded(path: string, h: Value): Value {
+    const site: EmbeddingSite = { path, width: Number(h.shape[1]) };
+    this.#embeddings.push(site);
+    return this.#options.attachments.reduce(
+      (x, { method, config, plan }) => method.embedding?.(site, x, this.#scope(path), plan, config) ?? x,
+      h,
+    );
+  }
+
   /** Rows of the table `path.weight` [rows, width] at int32 indices [T] → [T, width]. */
   embedding(path: string, rows: number, width: number, indices: Value): Value {
     return gather(this.weight(`${path}.weight`, [rows, width]), indices);
@@ -189,10 +210,12 @@ export class ModelBuilder {
   sublayer(path: string, place: SublayerSite["place"], layer: number, h: Value, residual: Value, finish: (sum: Value) => Value): Value {
     const site: SublayerSite = { path, place, layer, width: Number(h.shape[1]) };
     this.#sublayers.push(site);
-    for (const { method, config, plan } of this.#options.attachments) {
-      if (method.sublayer !== undefined) return method.sublayer(site, { h, residual, finish }, this.#scope(path), plan, config);
-    }
-    return finish(add(h, residual));
+    const start: SublayerState = { output: h, residual, finish, textMean: (x) => textMean(x, this.batch), h, before: h, skip: h, up: h };
+    const end = this.#options.attachments.reduce((state, { method: { sublayer }, config, plan }) => {
+      if (sublayer?.has(site, plan, config) !== true) return state;
+      return sublayer.apply(site, sublayer.enter(site, state, plan, config), this.#scope(path), plan, config);
+    }, start);
+    return end.join?.(end.h) ?? finish(add(h, residual));
   }
 
   /** The model's own dropout at the rate its config states; what really happens is the trainer's `dropout` option. */
@@ -208,13 +231,19 @@ export class ModelBuilder {
     return [...this.#options.headModules, ...extra];
   }
 
-  #scope(path: string): ParamScope {
+  /** Parameters at `path`; `holder` is what the paths of a composition's children start with, `frozen` says that it does not train them. */
+  #scope(path: string, holder = "", frozen = false): ParamScope {
     return {
-      param: (name, shape, init, options) => this.#param(path === "" ? name : `${path}.${name}`, shape, init, options),
-      dropout: (x, rate) => (this.#options.dropout === undefined ? x : this.#drop(`${path}.adapter`, x, rate)),
-      shared: () => this.#scope(""),
+      param: (name, shape, init, { trained = true, ...options } = {}) =>
+        this.#param(`${holder}${path === "" ? name : `${path}.${name}`}`, shape, init, { trained: trained && !frozen, ...options }),
+      dropout: (x, rate) => (this.#options.dropout === undefined || frozen ? x : this.#drop(`${holder}${path}.adapter`, x, rate)),
+      shared: () => this.#scope("", holder, frozen),
+      child: ({ name, trained }: Child) => this.#scope(path, `${holder}${name}:`, frozen || !trained),
+      penalize: (penalty) => {
+        if (!frozen) this.#penalties.push(penalty);
+      },
       publish: (name, value) => {
-        this.#published.set(name, value);
+        this.#published.set(`${holder}${name}`, value);
         return value;
       },
     };
@@ -224,7 +253,7 @@ export class ModelBuilder {
     path: string,
     shape: readonly number[],
     init: Initializer,
-    { trained = true, lr_scale = 1, decay = true }: ParamOptions = {},
+    { trained, lr_scale = 1, decay = true }: ParamOptions & { readonly trained: boolean },
   ): Value {
     const source: ParamLeaf = { kind: "param", path, init, trained, lr_scale, decay };
     const value = this.#leaves.get(path) ?? leaf(source, { dtype: "float32", shape });

@@ -32,6 +32,7 @@ const eps = 1e-12;
 /** DistilBERT (Sanh et al. 2019, arXiv:1910.01108), as transformers' DistilBertModel computes it: no segments, no pooler. */
 export const distilbert: ModelFamily<DistilBertConfig> = {
   model_types: ["distilbert"],
+  classes: { distilbert: "DistilBert" },
   prefix: "distilbert",
 
   parse(json) {
@@ -46,15 +47,18 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     const e = "distilbert.embeddings";
     const words = m.tokens(`${e}.word_embeddings`, c.vocab_size, c.dim);
     const positions = m.embedding(`${e}.position_embeddings`, c.max_position_embeddings, c.dim, m.batch.positions);
-    let h = m.dropout(e, m.layerNorm(`${e}.LayerNorm`, add(words, positions), eps), c.dropout);
+    let h = m.embedded("distilbert", m.dropout(e, m.layerNorm(`${e}.LayerNorm`, add(words, positions), eps), c.dropout));
     for (let i = 0; i < c.n_layers; i++) h = layer(m, c, i, h, i === c.n_layers - 1 ? rows : undefined);
     return h;
   },
+
+  headDropout: (c) => c.dropout,
 
   heads: {
     "text-classification": {
       modules: ["pre_classifier", "classifier"],
       output: "classifier",
+      layered: { paths: ["pre_classifier", "classifier"], activation: "relu", pooler: false },
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
         const x = relu(m.linear("pre_classifier", hidden, "head", c.dim, { init }));
@@ -64,6 +68,7 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     "token-classification": {
       modules: ["classifier"],
       output: "classifier",
+      layered: { paths: ["classifier"], activation: null, pooler: false },
       build: (m, hidden, outputs, c) =>
         m.linear("classifier", m.dropout("classifier", hidden, c.dropout), "head", outputs, { init: normal(c.initializer_range) }),
     },
@@ -79,8 +84,8 @@ function layer(m: ModelBuilder, c: DistilBertConfig, i: number, h: Value, rows?:
   const k = m.linear(`${a}.k_lin`, h, "key", c.dim);
   const v = m.linear(`${a}.v_lin`, h, "value", c.dim);
   const attended = m.linear(`${a}.out_lin`, m.attention(a, i, c.n_heads, q, k, v, c.attention_dropout), "attention-output", c.dim);
-  const x = m.sublayer(a, "attention", i, attended, wanted, (sum) => m.layerNorm(`${L}.sa_layer_norm`, sum, eps));
+  const x = m.sublayer(`${L}.attention_adapters`, "attention", i, attended, wanted, (sum) => m.layerNorm(`${L}.sa_layer_norm`, sum, eps));
   const up = activation(c.activation)(m.linear(`${L}.ffn.lin1`, x, "up", c.hidden_dim));
   const down = m.dropout(`${L}.ffn`, m.linear(`${L}.ffn.lin2`, up, "down", c.dim), c.dropout);
-  return m.sublayer(`${L}.ffn`, "mlp", i, down, x, (sum) => m.layerNorm(`${L}.output_layer_norm`, sum, eps));
+  return m.sublayer(`${L}.output_adapters`, "mlp", i, down, x, (sum) => m.layerNorm(`${L}.output_layer_norm`, sum, eps));
 }

@@ -19,12 +19,16 @@ export interface Head<C = any> {
   readonly output: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
+  /** Its layers as AdapterHub's own heads have them, where they are of that kind: the linear layers' paths in order. */
+  readonly layered?: { readonly paths: readonly string[]; readonly activation: string | null; readonly pooler: boolean };
 }
 
 /** A family of models: one `model_type`, or several that share their code. `C` is the parsed config.json. */
 // biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each family states its own config
 export interface ModelFamily<C = any> {
   readonly model_types: readonly string[];
+  /** The start of transformers' class names, by model_type: "Bert" for BertForSequenceClassification. */
+  readonly classes: Readonly<Record<string, string>>;
   /** Prefix of the backbone's paths (`bert`); checkpoints may have it or not. */
   readonly prefix: string;
   /** Reads config.json. Throws ConfigError or ModelError for what is not supported, by name. */
@@ -35,6 +39,10 @@ export interface ModelFamily<C = any> {
    * the last layer need not compute the others, whose values nobody reads.
    */
   encode(m: ModelBuilder, config: C, rows?: Value): Value;
+  /** What the model's own pooler makes of the first tokens' hidden states [L, D], where it has one. */
+  pool?(m: ModelBuilder, hidden: Value, config: C): Value;
+  /** The dropout that heads have in this family. */
+  headDropout(config: C): number;
   /** Heads by task. */
   readonly heads: Readonly<Record<string, Head<C>>>;
   /** Other names that published checkpoints have for a path, beside the one without the prefix. */

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { normal } from "../core/initializer.js";
 import { activation } from "../ops/activation.js";
 import { tanh } from "../ops/elementwise.js";
-import { bertEncoder, bertFields, tokenHead } from "./bert-encoder.js";
+import { bertEncoder, bertFields, headDropout, pooler, tokenHead } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
@@ -17,6 +17,7 @@ type RobertaConfig = z.infer<typeof config>;
 /** RoBERTa (Liu et al. 2019, arXiv:1907.11692), XLM-R and CamemBERT, as transformers' RobertaModel computes them: positions start at pad_token_id + 1. */
 export const roberta: ModelFamily<RobertaConfig> = {
   model_types: ["roberta", "xlm-roberta", "camembert"],
+  classes: { roberta: "Roberta", "xlm-roberta": "XLMRoberta", camembert: "Camembert" },
   prefix: "roberta",
 
   parse(json) {
@@ -33,13 +34,17 @@ export const roberta: ModelFamily<RobertaConfig> = {
 
   encode: (m, c, rows) => bertEncoder(m, "roberta", c, rows),
 
+  pool: (m, hidden, c) => pooler(m, "roberta", hidden, c),
+  headDropout,
+
   heads: {
     "text-classification": {
       modules: ["classifier"],
       output: "classifier.out_proj",
+      layered: { paths: ["classifier.dense", "classifier.out_proj"], activation: "tanh", pooler: false },
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
-        const rate = c.classifier_dropout ?? c.hidden_dropout_prob;
+        const rate = headDropout(c);
         const dense = tanh(m.linear("classifier.dense", m.dropout("classifier.dense", hidden, rate), "head", c.hidden_size, { init }));
         return m.linear("classifier.out_proj", m.dropout("classifier.out_proj", dense, rate), "head", outputs, { init });
       },

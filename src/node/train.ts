@@ -4,8 +4,9 @@ import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
 import { ConfigError } from "../errors.js";
-import { methodNamed } from "../methods/index.js";
-import { type Adapter, adapterFiles } from "../programs/adapter.js";
+import { methodChoice } from "../methods/index.js";
+import type { Adapter } from "../programs/adapter.js";
+import { adapterFiles } from "../programs/adapter-files.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import type { TrainEvent } from "../train/events.js";
@@ -39,8 +40,8 @@ export interface TrainedAdapter {
  */
 export async function* train({ model: given, onProgress, signal, ...rest }: TrainOptions): AsyncGenerator<TrainEvent, TrainedAdapter> {
   const job = parseOptions("option", trainJobOptions, { ...rest, ...(typeof given === "string" ? { model: given } : {}) });
-  const method = methodNamed(job.method);
-  const config = parseOptions(`${method.name} option`, method.config, job.set);
+  const { method, preset } = methodChoice(job.method);
+  const config = parseOptions(`${method.name} option`, method.config, { ...preset, ...job.set });
   const asked = job.task === null ? undefined : taskNamed(job.task);
   const dropIfEmpty = await writableFolder(job.out);
   let opened: LoadedModel | undefined;

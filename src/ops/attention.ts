@@ -2,10 +2,10 @@ import type { BatchInputs } from "../core/batch.js";
 import { dimMul } from "../core/dims.js";
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
-import { add, mul } from "./elementwise.js";
+import { add, div, mul } from "./elementwise.js";
 import { matmul } from "./linear.js";
 import { expand, gather, reshape } from "./movement.js";
-import { softmax } from "./reduce.js";
+import { softmax, sum } from "./reduce.js";
 import { sameShape, shapeError } from "./shapes.js";
 
 /**
@@ -61,6 +61,16 @@ export const lengthMaskOp: OpDef<null> = {
     return e.node("Where", [seen!, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
   },
 };
+
+/** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
+export function textMean(x: Value, { padIndex, tokenIndex, rowMask }: BatchInputs): Value {
+  const n = Number(x.shape[1]);
+  const padded = mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask);
+  const total = sum(reshape(padded, ["B", "S", n]), [1]);
+  const mean = div(total, sum(reshape(rowMask, ["B", "S", 1]), [1]));
+  const places = reshape(expand(mean, ["B", "S", n]), ["B*S", n]);
+  return apply1(unpadRowsOp, [places, tokenIndex, padIndex, rowMask], null);
+}
 
 /** The additive mask that hides padding, [B, 1, 1, S]. */
 export function lengthMask(batch: BatchInputs): Value {

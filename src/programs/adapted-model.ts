@@ -1,11 +1,14 @@
 import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import { ModelError } from "../errors.js";
-import type { Attachment, ConfigOrigin, Method, Sites } from "../methods/method.js";
+import type { Attachment, Child, ConfigOrigin, Method, Sites } from "../methods/method.js";
 import { ModelBuilder } from "../models/builder.js";
-import { mul } from "../ops/elementwise.js";
+import type { Head } from "../models/family.js";
+import { type LayeredHead, layeredHead } from "../models/layered-head.js";
+import { add, mul, scalar } from "../ops/elementwise.js";
 import { gradient } from "../ops/gradient.js";
-import { gather } from "../ops/movement.js";
+import { expand, gather, reshape } from "../ops/movement.js";
+import { sum } from "../ops/reduce.js";
 import type { Target, Task } from "../tasks/task.js";
 import type { BaseModel } from "./base-model.js";
 import { layoutOf } from "./limits.js";
@@ -15,6 +18,10 @@ import { paramsOf } from "./program.js";
 export interface TaskHead {
   readonly task: Task;
   readonly target: Target;
+  /** The head's layers, where an adapter brings another kind of head than the model's own. */
+  readonly layers?: LayeredHead | undefined;
+  /** Whether the head is the base model's and stays as it is, because the adapter brings none. */
+  readonly base?: boolean;
 }
 
 /** A model's graph with its head and its adapters, before it is made a program. */
@@ -24,18 +31,26 @@ interface BuiltModel {
   readonly sites: Sites;
   /** Values that stand for parameters in published files, by their names there. */
   readonly published: ReadonlyMap<string, Value>;
+  /** Scalars that methods add to the loss of an optimiser step. */
+  readonly penalties: readonly Value[];
 }
 
 /** How the model's own dropout behaves in training: off, as its config says, or one rate everywhere. */
 export type ModelDropout = "off" | "model" | number;
 
-function build(model: BaseModel, { task, target }: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
+/** The structure of a model's head. Throws ModelError where the family has none for the task. */
+export function headOf(model: BaseModel, { task, layers }: Pick<TaskHead, "task" | "layers">): Head {
+  if (layers !== undefined) return layeredHead(model.family, layers);
   const head = model.family.heads[task.name];
-  if (head === undefined) {
-    throw new ModelError(`a ${model.family.model_types[0]} model has no head for ${task.name}`, {
-      hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}`,
-    });
-  }
+  if (head !== undefined) return head;
+  throw new ModelError(`a ${model.family.model_types[0]} model has no head for ${task.name}`, {
+    hint: `its tasks: ${Object.keys(model.family.heads).join(", ")}`,
+  });
+}
+
+function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
+  const { task, target } = taskHead;
+  const head = headOf(model, taskHead);
   const batch = batchInputs(task.onePerText, layoutOf(attachments));
   const rate =
     dropout === undefined
@@ -44,15 +59,17 @@ function build(model: BaseModel, { task, target }: TaskHead, attachments: readon
   const m = new ModelBuilder({
     batch,
     has: (path) => model.shape(path) !== undefined,
-    headModules: head.modules,
+    headModules: taskHead.base === true ? [] : head.modules,
     attachments,
     dropout: rate,
   });
-  const read = task.onePerText
-    ? model.family.encode(m, model.config, batch.lossRows)
-    : gather(model.family.encode(m, model.config), batch.lossRows);
+  const whole = attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);
+  const read =
+    task.onePerText && !whole
+      ? model.family.encode(m, model.config, batch.lossRows)
+      : gather(model.family.encode(m, model.config), batch.lossRows);
   const logits = head.build(m, read, task.outputs(target), model.config);
-  return { logits, batch, sites: m.sites(), published: m.published() };
+  return { logits, batch, sites: m.sites(), published: m.published(), penalties: m.penalties() };
 }
 
 /** Lists a model's sites, with no method attached. */
@@ -62,13 +79,20 @@ export function survey(model: BaseModel, head: TaskHead): Sites {
 
 /** Modules that the checkpoint lacks, beside the head's own: they start fresh and are trained and saved with the adapter. */
 export function newModules(model: BaseModel, head: TaskHead): readonly string[] {
-  const own = model.family.heads[head.task.name]?.modules ?? [];
+  const own = headOf(model, head).modules;
   return survey(model, head).headModules.filter((module) => !own.includes(module));
 }
 
-/** Plans a method on a model. Throws AttachError when it cannot attach. */
-export function attach(model: BaseModel, head: TaskHead, method: Method, config: object, origin: ConfigOrigin): Attachment {
-  return { method, config, plan: method.plan(survey(model, head), config, origin) };
+/** Plans a method on a model, with the adapters that a composition holds. Throws AttachError when it cannot attach. */
+export function attach(
+  model: BaseModel,
+  head: TaskHead,
+  method: Method,
+  config: object,
+  origin: ConfigOrigin,
+  children: readonly Child[] = [],
+): Attachment {
+  return { method, config, plan: method.plan(survey(model, head), config, origin, children), children };
 }
 
 /** The values that a published file holds instead of the parameters they are computed from; none for most methods. */
@@ -81,18 +105,24 @@ export function forwardGraph(model: BaseModel, head: TaskHead, attachments: read
   return { logits: build(model, head, attachments).logits };
 }
 
-/** The graph of a training step: `loss` (already scaled by lossScale), and the gradient of each trained parameter as `grad:<path>`. */
+/**
+ * The graph of a training step: `loss` (already scaled by lossScale), and the gradient of each trained parameter as `grad:<path>`. What
+ * methods add to the loss is in the gradients, not in `loss`; each batch of a step bears its share of it.
+ */
 export function trainGraph(
   model: BaseModel,
-  { task, target }: TaskHead,
+  head: TaskHead,
   attachments: readonly Attachment[],
   dropout: ModelDropout,
 ): Readonly<Record<string, Value>> {
-  const { logits, batch } = build(model, { task, target }, attachments, dropout);
-  const loss = mul(task.loss(logits, batch, target), batch.lossScale);
-  const trained = paramsOf({ loss }).filter(({ leaf }) => leaf.trained);
+  const { logits, batch, penalties } = build(model, head, attachments, dropout);
+  const loss = mul(head.task.loss(logits, batch, head.target), batch.lossScale);
+  const rows = sum(expand(scalar(1), [logits.shape[0]!]), [0]);
+  const share = reshape(mul(rows, batch.lossScale), []);
+  const total = penalties.reduce((before, penalty) => add(before, mul(penalty, share)), loss);
+  const trained = paramsOf({ total }).filter(({ leaf }) => leaf.trained);
   const grads = gradient(
-    loss,
+    total,
     trained.map(({ value }) => value),
   );
   return { loss, ...Object.fromEntries(trained.map(({ leaf }, i) => [`grad:${leaf.path}`, grads[i]!])) };

@@ -1,15 +1,15 @@
-import { configFile, type PublishedAdapter, readPeftAdapter, readPeftTensors, writePeftAdapter } from "../adapters/peft-format.js";
-import type { Tensor } from "../core/tensor.js";
+import { readAdapter } from "../adapters/index.js";
+import { checkFit, type FitPlace, type PublishedAdapter } from "../adapters/published.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
-import type { Attachment } from "../methods/method.js";
-import { taskNamed, taskOfType } from "../tasks/index.js";
+import type { Attachment, Child } from "../methods/method.js";
+import { taskNamed, tasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
-import { attach, forwardGraph, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
+import { attach, forwardGraph, headOf, type TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
-import { loadProgram, type Params, paramsOf } from "./program.js";
+import { type Params, paramsOf } from "./program.js";
 
 /** An adapter that fits a model: a method planned on it, a task with its target, and the tensors. */
 export interface Adapter {
@@ -25,85 +25,86 @@ interface TrainingRecord {
 }
 
 /**
- * Reads an adapter's files and fits it to a model. Label names come from training.json beside it, else from the model's config.
- * `task` is needed only where the adapter names none. Throws FileError, ConfigError, WeightError or AttachError.
+ * Reads an adapter's files, in whichever format, and fits it to a model. Label names come from training.json beside it, else from the
+ * adapter's own files or the model's config. `task` is needed only where nothing names one. An adapter without a head uses the model's own.
+ * Throws FileError, ConfigError, WeightError or AttachError.
  */
 export async function loadAdapter(model: BaseModel, files: Files, taskName?: string): Promise<Adapter> {
-  const published = await readPeftAdapter(files);
-  const record = (await files.size("training.json")) === undefined ? {} : ((await readJson(files, "training.json")) as TrainingRecord);
-  const task = taskOf(published, taskName);
-  const head = { task, target: targetOf(model, published, task, record) };
-  const attachment = attach(model, head, published.method, published.config, "file");
+  const published = await readAdapter(files);
+  const json = (await files.size("training.json")) === undefined ? {} : await readJson(files, "training.json");
+  const record: TrainingRecord = isRecord(json) ? json : {};
+  const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
+  const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const expected = paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
-  const tensors = await readPeftTensors(published, expected, attachment.plan, model.family.prefix);
-  const params = tensors.size === expected.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
+  const wanted = paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
+  const { faults, read } = published.fit(wanted, placeOf(model, attachment));
+  checkFit(published, faults);
+  const tensors = await read();
+  const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
   return { head, attachment, params };
+}
+
+/** Plans a published adapter on a model, those that it holds first. */
+function attachPublished(model: BaseModel, head: TaskHead, { method, config, children }: PublishedAdapter): Attachment {
+  const planned = children.map(({ name, adapter }): Child => ({ name, trained: false, attachment: attachPublished(model, head, adapter) }));
+  return attach(model, head, method, config, "file", planned);
+}
+
+function placeOf(model: BaseModel, { plan, children }: Attachment): FitPlace {
+  return { plan, prefix: model.family.prefix, children: children.map(({ attachment }) => placeOf(model, attachment)) };
 }
 
 /** A base model without an adapter, as the task's model it already is. Throws ModelError when the checkpoint has no head for the task. */
 export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
-  const head = model.family.heads[task.name];
-  const outputs = head === undefined ? undefined : model.shape(`${head.output}.weight`)?.[0];
-  if (outputs === undefined) {
+  const target = baseTarget(model, task);
+  if (target === undefined) {
     throw new ModelError(`${model.id} has no trained head for ${task.name}`, { hint: "give an adapter, or train one first" });
   }
-  return { task, target: task.targetOf(model.json, outputs) };
+  return { task, target };
 }
 
-/** The adapter's files in Hugging Face PEFT's format. */
-export async function adapterFiles(model: BaseModel, adapter: Adapter): Promise<Readonly<Record<string, Uint8Array>>> {
-  const { head, attachment } = adapter;
-  const { headModules } = survey(model, head);
-  const savedModules = head.task.peftTaskType === "SEQ_CLS" ? [...headModules, "score"] : headModules;
-  return writePeftAdapter(attachment, await publishedParams(model, adapter), {
-    taskType: head.task.peftTaskType,
-    base: model.id,
-    revision: model.revision,
-    savedModules,
-    prefix: model.family.prefix,
+/** What a checkpoint's own head for a task gives; undefined where it has none. */
+function baseTarget(model: BaseModel, task: Task): Target | undefined {
+  const output = model.family.heads[task.name]?.output;
+  const outputs = output === undefined ? undefined : model.shape(`${output}.weight`)?.[0];
+  return outputs === undefined ? undefined : task.targetOf(model.json, outputs);
+}
+
+/** The task that the adapter's files name, else training.json, else the caller, else the one for which the checkpoint was made. */
+function taskOf(model: BaseModel, published: PublishedAdapter, record: TrainingRecord, given: string | undefined): Task {
+  const named = published.head.task ?? (typeof record.task === "string" ? record.task : null);
+  if (named !== null) {
+    const task = taskNamed(named);
+    if (given !== undefined && taskNamed(given) !== task) {
+      throw new ConfigError(`the adapter ${published.origin} is for ${task.name}, not for ${given}`, {
+        hint: "leave the task out: the adapter names it",
+      });
+    }
+    return task;
+  }
+  if (given !== undefined) return taskNamed(given);
+  const architectures = isRecord(model.json) && Array.isArray(model.json.architectures) ? model.json.architectures.map(String) : [];
+  const own = tasks.find((task) => architectures.some((name) => name.endsWith(task.headClass)) && baseTarget(model, task) !== undefined);
+  if (own !== undefined) return own;
+  throw new ConfigError(`the adapter ${published.origin} names no task, and neither does its base model`, {
+    hint: "say which with --task",
   });
 }
 
-/** The adapter's tensors as its files hold them: values that a method publishes stand in place of the parameters they are computed from. */
-async function publishedParams(model: BaseModel, { head, attachment, params }: Adapter): Promise<Params> {
-  const outputs = publishedGraph(model, head, [attachment]);
-  if (Object.keys(outputs).length === 0) return params;
-  const replaced = new Set(paramsOf(outputs).map(({ leaf }) => leaf.path));
-  const program = await loadProgram(model, outputs);
-  try {
-    const values = await program.run({ batch: {}, params });
-    const published = Object.keys(outputs).map((name) => [name, values[name] as Tensor<"float32">] as const);
-    return new Map([...published, ...[...params].filter(([path]) => !replaced.has(path))]);
-  } finally {
-    await program.dispose();
-  }
-}
-
-function taskOf(published: PublishedAdapter, given: string | undefined): Task {
-  if (published.taskType === null) {
-    if (given === undefined)
-      throw new ConfigError(`${published.origin}/${configFile} names no task_type`, { hint: "say which with --task" });
-    return taskNamed(given);
-  }
-  const task = taskOfType(published.taskType);
-  if (given !== undefined && taskNamed(given) !== task) {
-    throw new ConfigError(`the adapter ${published.origin} is for ${task.name}, not for ${given}`, {
-      hint: "leave the task out: the adapter names it",
-    });
-  }
-  return task;
-}
-
-function targetOf(model: BaseModel, published: PublishedAdapter, task: Task, record: TrainingRecord): Target {
-  const output = model.family.heads[task.name]?.output;
-  const key = `${published.method.files.prefix}${output}.weight`;
-  const outputs = published.tensors.tensors.get(key)?.shape[0] ?? (output === undefined ? undefined : model.shape(`${output}.weight`)?.[0]);
-  if (outputs === undefined)
+/** The head that an adapter brings, or the base model's own where it brings none. */
+function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task, record: TrainingRecord): TaskHead {
+  const layers = published.head.structure;
+  const { output } = headOf(model, { task, layers });
+  const outputs = published.head.outputs(output);
+  if (outputs === undefined) {
+    const target = baseTarget(model, task);
+    if (target !== undefined) return { task, target, base: true };
     throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {
-      hint: `expected a tensor ${key}`,
+      hint: `expected a tensor ${output}.weight`,
     });
-  const { labels } = isRecord(record) ? record : {};
-  if (Array.isArray(labels) && labels.length === outputs) return { kind: "classes", labels: labels.map(String) };
-  return task.targetOf(model.json, outputs);
+  }
+  const labels = Array.isArray(record.labels) ? record.labels.map(String) : published.head.labels;
+  const target: Target =
+    labels !== undefined && labels.length === outputs && outputs > 1 ? { kind: "classes", labels } : task.targetOf(model.json, outputs);
+  return { task, target, layers };
 }

@@ -1,4 +1,4 @@
-import { readPeftAdapter } from "../adapters/peft-format.js";
+import { readAdapter } from "../adapters/index.js";
 import { sizeOf } from "../core/tensor.js";
 import { ConfigError, SessionError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -97,7 +97,8 @@ export interface AdapterSummary {
   readonly kind: "adapter";
   readonly adapter: string;
   readonly method: string;
-  readonly task_type: string | null;
+  /** The Hub's name; null where the files name none. */
+  readonly task: string | null;
   readonly base_model: string | null;
   readonly config: object;
   readonly parameters: number;
@@ -190,18 +191,18 @@ export function inspectMethod(model: BaseModel, { method, config, task, labels, 
 
 /** Looks at an adapter's files; its base model is not needed. Throws FileError, ConfigError or WeightError. */
 export async function inspectAdapter(files: Files): Promise<AdapterSummary> {
-  const { method, config, taskType, base, tensors, origin } = await readPeftAdapter(files);
+  const { method, config, head, base, tensors, origin } = await readAdapter(files);
   const record = (await files.size("training.json")) === undefined ? null : await readJson(files, "training.json");
   if (record !== null && !isRecord(record)) throw new ConfigError(`${origin}/training.json holds no JSON object`);
   return {
     kind: "adapter",
     adapter: origin,
     method: method.name,
-    task_type: taskType,
+    task: head.task,
     base_model: base,
     config,
-    parameters: [...tensors.tensors.values()].reduce((total, { shape }) => total + sizeOf(shape), 0),
-    tensors: Object.fromEntries([...tensors.tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape }])),
+    parameters: [...tensors.values()].reduce((total, { shape }) => total + sizeOf(shape), 0),
+    tensors: Object.fromEntries([...tensors].map(([name, { dtype, shape }]) => [name, { dtype, shape }])),
     labels: Array.isArray(record?.labels) ? record.labels.map(String) : null,
     metrics: isRecord(record?.metrics) ? record.metrics : null,
     training: record,

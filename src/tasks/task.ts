@@ -31,6 +31,8 @@ export type Outputs = readonly Float32Array[];
 export interface Task {
   /** The Hub's name of the task. */
   readonly name: string;
+  /** The end of transformers' class names for it: "ForSequenceClassification". */
+  readonly headClass: string;
   /** PEFT's `task_type`. */
   readonly peftTaskType: string;
   /** Columns that a training row must have, those it may have, and which of them are what is to be predicted. */

@@ -9,6 +9,7 @@ import type { Target, Task } from "./task.js";
 /** Texts, or pairs of texts, to one of some labels; with float labels, to a number. transformers' ForSequenceClassification. */
 export const textClassification: Task = {
   name: "text-classification",
+  headClass: "ForSequenceClassification",
   peftTaskType: "SEQ_CLS",
   onePerText: true,
   columns: { required: ["text", "label"], optional: ["text_pair"], labels: ["label"] },

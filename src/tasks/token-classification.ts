@@ -10,6 +10,7 @@ import type { Task } from "./task.js";
 /** Words to tags in BIO notation; each word is judged at its first piece. transformers' ForTokenClassification. */
 export const tokenClassification: Task = {
   name: "token-classification",
+  headClass: "ForTokenClassification",
   peftTaskType: "TOKEN_CLS",
   onePerText: false,
   columns: { required: ["tokens", "tags"], optional: [], labels: ["tags"] },

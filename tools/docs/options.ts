@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { methods } from "../../src/methods/index.js";
+import { compositions, methods } from "../../src/methods/index.js";
 import { trainJobOptions } from "../../src/node/train-options.js";
 
 type Shape = Readonly<Record<string, z.ZodType>>;
@@ -8,7 +8,7 @@ type JsonSchema = z.core.JSONSchema.BaseSchema;
 /** The option tables there are: what stands after `<!-- options:` in a page. */
 const shapes: Readonly<Record<string, Shape>> = {
   train: trainJobOptions.shape,
-  ...Object.fromEntries(methods.map((method) => [method.name, method.config.shape])),
+  ...Object.fromEntries([...methods, ...compositions].map((method) => [method.name, method.config.shape])),
 };
 
 /**

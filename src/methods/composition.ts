@@ -1,0 +1,84 @@
+import type { Value } from "../core/graph.js";
+import { AttachError, ConfigError } from "../errors.js";
+import type { Child, EmbeddingSite, Method, ParamScope, SublayerSite, SublayerState } from "./method.js";
+
+/** What a composition plans: the adapters that it holds. */
+export interface CompositionPlan {
+  readonly children: readonly Child[];
+}
+
+/** Checks what a composition is to hold. Throws ConfigError for too few, names that meet, or methods that cannot be used together. */
+export function compositionPlan(
+  name: string,
+  children: readonly Child[],
+  nested: readonly string[],
+  adapterLayersOnly: boolean,
+): CompositionPlan {
+  if (children.length < 2) throw new ConfigError(`${name} needs two adapters or more, not ${children.length}`);
+  const names = children.flatMap(leaves).map((leaf) => leaf.name);
+  const twice = names.filter((each, i) => names.indexOf(each) !== i);
+  const unfit = children.flatMap((child) => {
+    const { method } = child.attachment;
+    if ("setup" in method.files)
+      return nested.includes(method.name) ? [] : [`${method.name}: ${name} can hold ${nested.join(", ") || "no composition"}`];
+    if (method.trains !== undefined || method.tokens !== undefined || method.keyValue !== undefined)
+      return [`${child.name}: ${method.name} changes ${method.trains === undefined ? "the input of attention" : "the base's own weights"}`];
+    if (adapterLayersOnly && method.sublayer === undefined) return [`${child.name}: ${name} takes adapter layers, not ${method.name}`];
+    return [];
+  });
+  const faults = [...twice.map((each) => `two adapters are named "${each}"`), ...unfit];
+  if (faults.length > 0) {
+    throw new ConfigError(`these adapters cannot be composed by ${name}:\n  ${faults.join("\n  ")}`, {
+      hint: "compositions take adapter layers; a stack also lora and ia3",
+    });
+  }
+  return { children };
+}
+
+/** The single adapters of a composition, in order. */
+export function leaves(child: Child): readonly Child[] {
+  const { children } = child.attachment;
+  return children.length === 0 ? [child] : children.flatMap(leaves);
+}
+
+/** Whether an adapter layer of a child is at a site. */
+export function hasLayer(site: SublayerSite, { attachment: { method, plan, config } }: Child): boolean {
+  return method.sublayer?.has(site, plan, config) === true;
+}
+
+/** A child's first step at a site; see SublayerHandlers. */
+export function enterChild(site: SublayerSite, state: SublayerState, { attachment: { method, plan, config } }: Child): SublayerState {
+  return method.sublayer!.enter(site, state, plan, config);
+}
+
+/** A child's second step at a site. */
+export function applyChild(site: SublayerSite, state: SublayerState, scope: ParamScope, child: Child): SublayerState {
+  const { method, plan, config } = child.attachment;
+  return method.sublayer!.apply(site, state, scope.child(child), plan, config);
+}
+
+/** What all compositions share: invertible adapters are the first one's only, as in AdapterHub. */
+export const sharedHandlers = {
+  wholeTexts: (_: object, children: readonly Child[]): boolean =>
+    children.some(({ attachment: { method, config, children: own } }) => method.wholeTexts?.(config, own) === true),
+
+  embedding(site: EmbeddingSite, h: Value, p: ParamScope, { children }: CompositionPlan): Value {
+    const first = children[0]!;
+    const { method, plan, config } = first.attachment;
+    return method.embedding?.(site, h, p.child(first), plan, config) ?? h;
+  },
+} satisfies Partial<Method<object, CompositionPlan>>;
+
+/** Throws AttachError where adapters that are used at the same places do not agree on these. */
+export function checkSamePlaces(name: string, children: readonly Child[], places: readonly SublayerSite[]): void {
+  const uneven = places.filter((site) => {
+    const count = children.filter((child) => hasLayer(site, child)).length;
+    return count > 0 && count < children.length;
+  });
+  if (uneven.length === 0) return;
+  throw new AttachError(
+    `${name} needs adapters with the same places; these differ:\n  ${uneven
+      .map((site) => `${site.path}: ${children.map((child) => `${child.name} ${hasLayer(site, child) ? "yes" : "no"}`).join(", ")}`)
+      .join("\n  ")}`,
+  );
+}

@@ -1,0 +1,49 @@
+import { normal } from "../core/initializer.js";
+import { ModelError } from "../errors.js";
+import { adapterActivation } from "../methods/bottleneck-config.js";
+import type { Head, ModelFamily } from "./family.js";
+
+/** What a head of linear layers is made of. */
+export interface LayeredHead {
+  readonly layers: number;
+  /** Between the layers; null for none. */
+  readonly activation: string | null;
+  /** Whether the last layer has a bias. */
+  readonly bias: boolean;
+  /** Whether the model's pooler comes first. */
+  readonly pooler: boolean;
+  /** Rate of the dropout before each layer; null for the model's own. */
+  readonly dropout: number | null;
+}
+
+/** How layers start that the adapter's files do not hold; none do where files are complete. */
+const start = normal(0.02);
+
+/** A head that AdapterHub builds, under `heads`: [dropout, linear, activation] per layer, the last one without activation. */
+export function layeredHead(family: ModelFamily, head: LayeredHead): Head {
+  const last = lastIndex(head);
+  return {
+    modules: ["heads"],
+    output: `heads.${last}`,
+    build(m, hidden, outputs, config) {
+      if (head.pooler && family.pool === undefined) {
+        throw new ModelError(`the adapter's head reads a pooler, which ${family.model_types[0]} models do not have`);
+      }
+      const width = Number(hidden.shape[1]);
+      const rate = head.dropout ?? family.headDropout(config);
+      const act = head.activation === null ? undefined : adapterActivation(head.activation);
+      let x = head.pooler ? family.pool!(m, hidden, config) : hidden;
+      for (let index = 1; index < last; index += act === undefined ? 2 : 3) {
+        const y = m.linear(`heads.${index}`, m.dropout(`heads.${index - 1}`, x, rate), "head", width, { init: start });
+        x = act?.(y) ?? y;
+      }
+      const dropped = m.dropout(`heads.${last - 1}`, x, rate);
+      return m.linear(`heads.${last}`, dropped, "head", outputs, { init: start, bias: head.bias });
+    },
+  };
+}
+
+/** Index of the last linear layer in torch's Sequential. */
+function lastIndex({ layers, activation: name }: LayeredHead): number {
+  return (layers - 1) * (name === null ? 2 : 3) + 1;
+}

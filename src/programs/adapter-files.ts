@@ -1,0 +1,104 @@
+import { writeHubAdapter } from "../adapters/adapterhub-format.js";
+import { headTypeOf, hubHeadPath, isHeadParam, writeHubHead } from "../adapters/adapterhub-head.js";
+import type { HubModel } from "../adapters/adapterhub-json.js";
+import { writePeftAdapter } from "../adapters/peft-format.js";
+import { writeSetup } from "../adapters/setup-format.js";
+import type { Tensor } from "../core/tensor.js";
+import { isRecord } from "../io/json.js";
+import { leaves } from "../methods/composition.js";
+import { isPeft } from "../methods/index.js";
+import { headOf, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
+import type { Adapter } from "./adapter.js";
+import type { BaseModel } from "./base-model.js";
+import { loadProgram, type Params, paramsOf } from "./program.js";
+
+/** What an adapter is called in AdapterHub's files where nobody named it. */
+const hubName = "default";
+
+/** The adapter's files, by their paths in its folder: in Hugging Face PEFT's format or AdapterHub's, as its method has it. */
+export async function adapterFiles(model: BaseModel, adapter: Adapter): Promise<Readonly<Record<string, Uint8Array>>> {
+  const { head, attachment } = adapter;
+  const { method } = attachment;
+  const params = await publishedParams(model, adapter);
+  if (isPeft(method)) {
+    const { headModules } = survey(model, head);
+    return writePeftAdapter(method, attachment, params, {
+      taskType: head.task.peftTaskType,
+      base: model.id,
+      revision: model.revision,
+      savedModules: head.task.peftTaskType === "SEQ_CLS" ? [...headModules, "score"] : headModules,
+      prefix: model.family.prefix,
+    });
+  }
+  const { prefix } = model.family;
+  const hubModel = hubModelOf(model, head);
+  const isHead = (path: string): boolean => !path.includes(":") && isHeadParam(path);
+  const headParams = new Map([...params].filter(([path]) => isHead(path)));
+  const own = new Map([...params].filter(([path]) => !isHead(path)));
+  if ("library" in method.files) {
+    const files = headParams.size === 0 ? {} : hubHeadFiles(model, head, headParams, hubModel, hubName, head.layers !== undefined);
+    return { ...writeHubAdapter(attachment, own, hubName, hubModel, prefix), ...files };
+  }
+  const child = { name: "", trained: false, attachment };
+  const name = attachment.method.name === "stack" ? leaves(child).at(-1)!.name : "head";
+  const files = headParams.size === 0 ? undefined : { name, files: hubHeadFiles(model, head, headParams, hubModel, name, true) };
+  return writeSetup(attachment, own, { model: hubModel, prefix, head: files });
+}
+
+/** A head's files; `built` writes it as one of AdapterHub's own, for classes that can load no other. */
+function hubHeadFiles(
+  model: BaseModel,
+  head: TaskHead,
+  params: Params,
+  hubModel: HubModel,
+  name: string,
+  built: boolean,
+): Readonly<Record<string, Uint8Array>> {
+  const structure = headOf(model, head);
+  const { layered, output } = structure;
+  const { target, layers } = head;
+  const context = {
+    model: built ? { ...hubModel, model_class: hubModel.model_class.replace(head.task.headClass, "AdapterModel") } : hubModel,
+    labels: target.kind === "classes" ? target.labels : undefined,
+    outputs: head.task.outputs(target),
+    headType: headTypeOf(head.task.name),
+    name,
+  };
+  if (!built) return writeHubHead(params, { ...context, structure: undefined });
+  if (layers !== undefined || layered === undefined) return writeHubHead(params, { ...context, structure: layers });
+  const step = layered.activation === null ? 2 : 3;
+  const renamed = [...params].map(([path, tensor]): readonly [string, Tensor<"float32">] => {
+    const index = layered.paths.findIndex((layer) => path.startsWith(`${layer}.`));
+    return index < 0 ? [path, tensor] : [`${hubHeadPath}.${1 + index * step}.${path.slice(layered.paths[index]!.length + 1)}`, tensor];
+  });
+  const bias = params.has(`${output}.bias`);
+  return writeHubHead(new Map(renamed), {
+    ...context,
+    structure: { layers: layered.paths.length, activation: layered.activation, bias, pooler: layered.pooler, dropout: null },
+  });
+}
+
+function hubModelOf(model: BaseModel, { task }: TaskHead): HubModel {
+  const type = isRecord(model.json) ? String(model.json.model_type) : model.family.model_types[0]!;
+  return {
+    hidden_size: survey(model, { task, target: { kind: "number" } }).embeddings[0]!.width,
+    model_type: type,
+    model_name: model.id,
+    model_class: `${model.family.classes[type] ?? ""}${task.headClass}`,
+  };
+}
+
+/** The adapter's tensors as its files hold them: values that a method publishes stand in place of the parameters they are computed from. */
+async function publishedParams(model: BaseModel, { head, attachment, params }: Adapter): Promise<Params> {
+  const outputs = publishedGraph(model, head, [attachment]);
+  if (Object.keys(outputs).length === 0) return params;
+  const replaced = new Set(paramsOf(outputs).map(({ leaf }) => leaf.path));
+  const program = await loadProgram(model, outputs);
+  try {
+    const values = await program.run({ batch: {}, params });
+    const published = Object.keys(outputs).map((name) => [name, values[name] as Tensor<"float32">] as const);
+    return new Map([...published, ...[...params].filter(([path]) => !replaced.has(path))]);
+  } finally {
+    await program.dispose();
+  }
+}
