@@ -45,6 +45,7 @@ const walk: { readonly [K in keyof Required<TrainJobOptions>]: readonly [typed: 
   model: [["org/name@main"], "org/name@main"],
   data: [["rows.csv"], "rows.csv"],
   eval: [["test.csv"], "test.csv"],
+  adapter: [["en=adapters/en", "--adapter", "jv=adapters/jv"], { en: "adapters/en", jv: "adapters/jv" }],
   map: [["text=utterance,label=intent"], { text: "utterance", label: "intent" }],
   task: [["text-classification"], "text-classification"],
   method: [["lora"], "lora"],

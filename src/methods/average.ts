@@ -32,13 +32,13 @@ export const average: Method<AverageConfig, CompositionPlan> = {
   config,
   learningRate: 1e-3,
 
-  plan({ sublayers }, { weights }, _, children) {
+  plan(sites, { weights }, _, children) {
     if (weights !== null && weights.length !== children.length) {
       throw new ConfigError(`average has ${weights.length} weights for ${children.length} adapters`);
     }
     if (weights !== null && !(Math.abs(sum(weights)) > 1e-12)) throw new ConfigError("average's weights add up to 0");
-    const plan = compositionPlan("average", children, ["stack"], true);
-    checkSamePlaces("average", children, sublayers);
+    const plan = compositionPlan("average", sites, children, ["stack"], true);
+    checkSamePlaces("average", children, sites.sublayers);
     return plan;
   },
 

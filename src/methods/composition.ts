@@ -1,6 +1,6 @@
 import type { Value } from "../core/graph.js";
 import { AttachError, ConfigError } from "../errors.js";
-import type { Child, EmbeddingSite, Method, ParamScope, SublayerSite, SublayerState } from "./method.js";
+import type { Child, EmbeddingSite, Method, ParamScope, Sites, SublayerSite, SublayerState } from "./method.js";
 
 /** What a composition plans: the adapters that it holds. */
 export interface CompositionPlan {
@@ -10,6 +10,7 @@ export interface CompositionPlan {
 /** Checks what a composition is to hold. Throws ConfigError for too few, names that meet, or methods that cannot be used together. */
 export function compositionPlan(
   name: string,
+  { weights }: Sites,
   children: readonly Child[],
   nested: readonly string[],
   adapterLayersOnly: boolean,
@@ -18,11 +19,12 @@ export function compositionPlan(
   const names = children.flatMap(leaves).map((leaf) => leaf.name);
   const twice = names.filter((each, i) => names.indexOf(each) !== i);
   const unfit = children.flatMap((child) => {
-    const { method } = child.attachment;
+    const { method, plan, config } = child.attachment;
+    const inPlace = weights.some((weight) => method.trains?.(weight, plan, config) === true);
     if ("setup" in method.files)
       return nested.includes(method.name) ? [] : [`${method.name}: ${name} can hold ${nested.join(", ") || "no composition"}`];
-    if (method.trains !== undefined || method.tokens !== undefined || method.keyValue !== undefined)
-      return [`${child.name}: ${method.name} changes ${method.trains === undefined ? "the input of attention" : "the base's own weights"}`];
+    if (inPlace || method.tokens !== undefined || method.keyValue !== undefined)
+      return [`${child.name}: ${method.name} changes ${inPlace ? "the base's own weights" : "what attention reads"}`];
     if (adapterLayersOnly && method.sublayer === undefined) return [`${child.name}: ${name} takes adapter layers, not ${method.name}`];
     return [];
   });

@@ -45,10 +45,10 @@ export const fuse: Method<FuseConfig, CompositionPlan> = {
   config,
   learningRate: 5e-5,
 
-  plan({ sublayers }, _, __, children) {
+  plan(sites, _, __, children) {
     if (children.some(({ trained }) => trained)) throw new ConfigError("fuse keeps its adapters frozen");
-    const plan = compositionPlan("fuse", children, ["stack"], true);
-    checkSamePlaces("fuse", children, sublayers);
+    const plan = compositionPlan("fuse", sites, children, ["stack"], true);
+    checkSamePlaces("fuse", children, sites.sublayers);
     return plan;
   },
 

@@ -9,7 +9,7 @@ export const stack: Method<object, CompositionPlan> = {
   name: "stack",
   config,
   learningRate: 1e-3,
-  plan: (_, __, ___, children) => compositionPlan("stack", children, ["fuse", "average"], false),
+  plan: (sites, _, __, children) => compositionPlan("stack", sites, children, ["fuse", "average"], false),
   ...sharedHandlers,
 
   linear: (site, call, p, { children }) =>

@@ -73,6 +73,14 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
   }
 }
 
+/** Writes files into a folder that is there, each whole; names may have folders in them. */
+export async function writeFolder(folder: string, files: Readonly<Record<string, Uint8Array | string>>): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    if (name.includes("/")) await mkdir(join(folder, dirname(name)), { recursive: true });
+    await writeWhole(join(folder, name), content);
+  }
+}
+
 /** Checkpoints as folders `checkpoint-N` of an output folder; only whole ones ever carry that name. */
 export function checkpointFolders(out: string): CheckpointStore {
   return {
@@ -83,7 +91,7 @@ export function checkpointFolders(out: string): CheckpointStore {
         for (const left of (await readdir(out)).filter((name) => /^\.checkpoint-\d+\.\w+\.tmp$/.test(name)))
           await rm(join(out, left), { recursive: true }); // a killed run's
         await mkdir(temporary, { recursive: true });
-        for (const [name, bytes] of Object.entries(files)) await writeWhole(join(temporary, name), bytes);
+        await writeFolder(temporary, files);
         await rm(place, { recursive: true, force: true });
         await rename(temporary, place);
       } catch (cause) {

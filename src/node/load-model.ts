@@ -1,3 +1,4 @@
+import type { Files } from "../io/files.js";
 import type { Progress } from "../io/hub.js";
 import { resolveAdapter, resolveModel } from "../io/resolve-model.js";
 import { type Adapter, loadAdapter as loadAdapterFiles } from "../programs/adapter.js";
@@ -46,17 +47,21 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   }
 }
 
+/** An adapter's files: a folder, or a hub id of which they are fetched. Throws FileError, ModelError or NetworkError. */
+export async function adapterPlace(name: string, { env = process.env, onProgress, signal }: LoadOptions = {}): Promise<Files> {
+  const { files } = await resolveAdapter(name, {
+    env,
+    ...(onProgress === undefined ? {} : { onProgress }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return files;
+}
+
 /** Loads an adapter for a model: a folder or a hub id. Throws as `loadModel` does, and AttachError when it does not fit the model. */
 export async function loadAdapter(
   model: BaseModel,
   name: string,
   options: LoadOptions & { readonly task?: string | undefined } = {},
 ): Promise<Adapter> {
-  const { env = process.env, onProgress, signal } = options;
-  const { files } = await resolveAdapter(name, {
-    env,
-    ...(onProgress === undefined ? {} : { onProgress }),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  return loadAdapterFiles(model, files, options.task);
+  return loadAdapterFiles(model, await adapterPlace(name, options), options.task);
 }

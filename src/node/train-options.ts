@@ -10,6 +10,10 @@ export const trainJobOptions = z.strictObject({
   task: z.string().nullable().default(null).describe("the Hub's name of the task; null for what the data's columns say"),
   method: z.string().default("lora").describe("fine-tuning method"),
   set: z.record(z.string(), z.unknown()).default({}).describe("fields of the method's config: r=16, target_modules=query,value"),
+  adapter: z
+    .record(z.string(), z.string())
+    .default({})
+    .describe("adapters that stay frozen below the trained one, from the bottom, or that fuse composes: en=adapters/en"),
   out: z.string().describe("folder for the adapter"),
   ...trainingOptions.shape,
   threads: z.number().int().positive().nullable().default(null).describe("threads that a run may use; null for all cores"),

@@ -14,8 +14,8 @@ import { trainingOptions } from "../train/options.js";
 import { train as trainLoop } from "../train/trainer.js";
 import { version } from "../version.js";
 import { eventLog } from "./event-log.js";
-import { checkpointFolders, checkpointsToResume, writableFolder, writeWhole } from "./folder.js";
-import { type LoadedModel, type LoadOptions, loadModel } from "./load-model.js";
+import { checkpointFolders, checkpointsToResume, writableFolder, writeFolder } from "./folder.js";
+import { adapterPlace, type LoadedModel, type LoadOptions, loadModel } from "./load-model.js";
 import { type TrainJobOptions, trainJobOptions } from "./train-options.js";
 import { weightsSha256 } from "./weights-hash.js";
 
@@ -61,11 +61,16 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
       Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])),
     );
     const log = eventLog(join(job.out, "log.jsonl"));
+    const places = Object.entries(job.adapter);
+    const held = await Promise.all(
+      places.map(async ([name, place]) => ({ name, files: await adapterPlace(place, { onProgress, signal }) })),
+    );
     const loop = trainLoop({
       model,
       task,
       method,
       config,
+      held,
       rows,
       evalRows,
       options,
@@ -129,7 +134,7 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
         "training.json": `${JSON.stringify(record, null, 2)}\n`,
         "README.md": card,
       };
-      for (const [name, content] of Object.entries(files)) await writeWhole(join(job.out, name), content);
+      await writeFolder(job.out, files);
       await log.add(end);
       yield end;
       return { adapter: result.value.adapter, path: job.out, finished: true, metrics: end.metrics };

@@ -1,12 +1,12 @@
 import { readAdapter } from "../adapters/index.js";
-import { checkFit, type FitPlace, type PublishedAdapter } from "../adapters/published.js";
+import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import type { Attachment, Child } from "../methods/method.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
-import { attach, forwardGraph, headOf, type TaskHead } from "./adapted-model.js";
+import { attach, forwardGraph, headOf, survey, type TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
 import { type Params, paramsOf } from "./program.js";
@@ -30,18 +30,55 @@ interface TrainingRecord {
  * Throws FileError, ConfigError, WeightError or AttachError.
  */
 export async function loadAdapter(model: BaseModel, files: Files, taskName?: string): Promise<Adapter> {
+  return fitAdapter(model, files, await readAdapter(files), taskName);
+}
+
+/**
+ * Reads an adapter that is used below others or with them: its own head does not matter, and where it has none it is planned for `head`.
+ * Throws as `loadAdapter` does.
+ */
+export async function loadHeldAdapter(model: BaseModel, files: Files, head: TaskHead): Promise<Adapter> {
   const published = await readAdapter(files);
+  const { structure, outputs, task } = published.head;
+  const own = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
+  if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
+  const attachment = attachPublished(model, head, published);
+  const weights = new Set(survey(model, head).weights.map(({ path }) => path));
+  const graph = forwardGraph(model, head, [attachment]);
+  const params = await fitted(
+    model,
+    published,
+    attachment,
+    wantedOf(graph).filter(({ path }) => !weights.has(path)),
+  );
+  return { head, attachment, params };
+}
+
+async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
   const json = (await files.size("training.json")) === undefined ? {} : await readJson(files, "training.json");
   const record: TrainingRecord = isRecord(json) ? json : {};
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
-  const { faults, read } = published.fit(wanted, placeOf(model, attachment));
-  checkFit(published, faults);
-  const tensors = await read();
+  const wanted = wantedOf(graph);
+  const tensors = await fitted(model, published, attachment, wanted);
   const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
   return { head, attachment, params };
+}
+
+function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
+  return paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
+}
+
+async function fitted(
+  model: BaseModel,
+  published: PublishedAdapter,
+  attachment: Attachment,
+  wanted: readonly WantedParam[],
+): Promise<Params> {
+  const { faults, read } = published.fit(wanted, placeOf(model, attachment));
+  checkFit(published, faults);
+  return read();
 }
 
 /** Plans a published adapter on a model, those that it holds first. */

@@ -1,11 +1,13 @@
 import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { CheckpointError, NumericError } from "../errors.js";
+import type { Files } from "../io/files.js";
 import type { Method } from "../methods/method.js";
-import { attach, forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
-import type { Adapter } from "../programs/adapter.js";
+import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
+import { type Adapter, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
+import { composeTrained } from "../programs/compose.js";
 import { initialParams } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
@@ -25,6 +27,8 @@ export interface TrainInput {
   readonly method: Method;
   /** The method's config, defaults filled in. */
   readonly config: object;
+  /** Adapters that stay frozen below the trained one, or that the method composes. */
+  readonly held?: readonly NamedFiles[] | undefined;
   readonly rows: RowTable;
   /** Rows to evaluate on; without them a tenth of the training rows is held out. */
   readonly evalRows?: RowTable | undefined;
@@ -39,6 +43,12 @@ export interface TrainInput {
   /** Seconds, from any start. */
   readonly now: () => number;
   readonly peakMemory?: () => number | null;
+}
+
+/** An adapter's files and what it is called. */
+export interface NamedFiles {
+  readonly name: string;
+  readonly files: Files;
 }
 
 /** What training gives. */
@@ -60,7 +70,10 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const { model, task, method, options, now } = input;
   const began = now();
   const head = { task, target: task.target(input.rows) };
-  const attachment = attach(model, head, method, input.config, "user");
+  const held = await Promise.all(
+    (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head) })),
+  );
+  const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
   const graph = trainGraph(model, head, [attachment], options.dropout);
   const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
@@ -81,12 +94,13 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     task: task.name,
     method: method.name,
     config: input.config,
+    ...(held.length === 0 ? {} : { held: held.map(({ name, adapter }) => ({ name, ...adapter.attachment.config })) }),
     options: fixed,
     data: data.fingerprint,
   });
 
   const state = await savedState(input, identity);
-  const params: Params = state?.params ?? (await initialParams(model, graph, options.seed));
+  const params: Params = state?.params ?? overlaid(await initialParams(model, graph, options.seed), heldParams);
   const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [{ ...leaf, values: params.get(leaf.path)!.data }] : []));
   const { adam_beta1, adam_beta2, adam_epsilon: eps, weight_decay } = options;
   const optimizer = new AdamW(trained, { betas: [adam_beta1, adam_beta2], eps, weight_decay });
@@ -227,6 +241,11 @@ async function savedState(input: TrainInput, identity: () => Promise<Readonly<Re
   if (files === undefined)
     throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
   return readState(files, await identity());
+}
+
+/** Parameters with the values that are known already in place of their first ones. */
+function overlaid(params: Params, known: Params): Params {
+  return new Map([...params].map(([path, tensor]) => [path, known.get(path) ?? tensor]));
 }
 
 function copyOf(params: Params): Params {

@@ -1,0 +1,64 @@
+import type { Tensor } from "../core/tensor.js";
+import { ConfigError } from "../errors.js";
+import { compositions } from "../methods/index.js";
+import type { Attachment, Child, Method } from "../methods/method.js";
+import { stack } from "../methods/stack.js";
+import { attach, type TaskHead } from "./adapted-model.js";
+import type { Adapter } from "./adapter.js";
+import type { BaseModel } from "./base-model.js";
+import type { Params } from "./program.js";
+
+/** An adapter that is held by a composition. */
+export interface NamedAdapter {
+  readonly name: string;
+  readonly adapter: Adapter;
+}
+
+/** What an adapter on top of others is called in their stack. */
+const topName = "task";
+
+/** An attachment with the values of the adapters that it holds. */
+export interface Composed {
+  readonly attachment: Attachment;
+  /** Parameters of the adapters held, by their paths in the composition. */
+  readonly params: Params;
+}
+
+/**
+ * Plans what is to be trained: a method alone; on top of other adapters, which stay frozen; or a composition of them. Throws ConfigError or
+ * AttachError where they cannot be used together.
+ */
+export function composeTrained(model: BaseModel, head: TaskHead, method: Method, config: object, held: readonly NamedAdapter[]): Composed {
+  if (held.length === 0) return { attachment: attach(model, head, method, config, "user"), params: new Map() };
+  if (compositions.includes(method)) return compose(model, head, method, config, held);
+  const top: Child = { name: topName, trained: true, attachment: attach(model, head, method, config, "user") };
+  return compose(model, head, stack, {}, held, [top]);
+}
+
+/** Plans a composition of adapters, and of children on top that have no values yet. The adapters of stacks within a stack become its own. */
+export function compose(
+  model: BaseModel,
+  head: TaskHead,
+  method: Method,
+  config: object,
+  held: readonly NamedAdapter[],
+  top: readonly Child[] = [],
+): Composed {
+  const children: Child[] = [];
+  const params = new Map<string, Tensor<"float32">>();
+  for (const { name, adapter } of held) {
+    checkName(name);
+    const inner = adapter.attachment;
+    const flat = method === stack && inner.method === stack;
+    if (flat) children.push(...inner.children.map((child) => ({ ...child, trained: false })));
+    else children.push({ name, trained: false, attachment: inner });
+    for (const [path, tensor] of adapter.params) params.set(flat ? path : `${name}:${path}`, tensor);
+  }
+  return { attachment: attach(model, head, method, config, "user", [...children, ...top]), params };
+}
+
+/** Names become folders and parts of tensors' names. */
+function checkName(name: string): void {
+  if (/^[\w-]+$/.test(name)) return;
+  throw new ConfigError(`an adapter cannot be named "${name}"`, { hint: "use letters, digits, - and _" });
+}

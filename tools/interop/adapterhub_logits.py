@@ -1,0 +1,44 @@
+"""Logits of a base model with an adapter in AdapterHub's format, as Python's `adapters` computes them:
+
+    python adapterhub_logits.py --model BASE --adapter FOLDER --input rows.jsonl [--static]
+
+One JSON object a row on stdout, {"logits": [...]}; compare with `peft predict --model BASE --adapter FOLDER --input rows.jsonl --logits`.
+FOLDER holds one adapter, or a composition with adapter_setup.json. --static uses transformers' own class with `adapters.init`, as the head's
+files name it; without it, the library's AutoAdapterModel, which converts heads. Fails where tensors are missing or unexpected.
+"""
+import argparse
+import json
+import os
+
+import adapters
+import torch
+import transformers
+
+p = argparse.ArgumentParser()
+p.add_argument("--model", required=True)
+p.add_argument("--adapter", required=True)
+p.add_argument("--input", required=True)
+p.add_argument("--static", action="store_true")
+a = p.parse_args()
+
+tokenizer = transformers.AutoTokenizer.from_pretrained(a.model)
+if a.static:
+    head = json.load(open(os.path.join(a.adapter, "head_config.json")))
+    model = getattr(transformers, head["model_class"]).from_pretrained(a.model, num_labels=head["num_labels"], dtype=torch.float32)
+    adapters.init(model)
+else:
+    model = adapters.AutoAdapterModel.from_pretrained(a.model, dtype=torch.float32)
+
+if os.path.exists(os.path.join(a.adapter, "adapter_setup.json")):
+    model.load_adapter_setup(a.adapter, set_active=True, use_safetensors=True)
+else:
+    info = {}
+    model.load_adapter(a.adapter, set_active=True, use_safetensors=True, loading_info=info)
+    assert not info.get("missing_keys") and not info.get("unexpected_keys"), info
+model.eval()
+
+for line in open(a.input, encoding="utf-8"):
+    row = json.loads(line)
+    batch = tokenizer(row["text"], row.get("text_pair"), return_tensors="pt", truncation=True)
+    with torch.no_grad():
+        print(json.dumps({"logits": model(**batch).logits[0].tolist()}))
