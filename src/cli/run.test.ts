@@ -212,7 +212,7 @@ describe("inspect", () => {
     expect(adapter).toMatchObject({
       kind: "adapter",
       method: "lora",
-      task_type: "SEQ_CLS",
+      task: "text-classification",
       base_model: at("model"),
       labels: ["card", "film", "hats"],
       metrics: { accuracy: 1 },
