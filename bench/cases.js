@@ -1,0 +1,47 @@
+/**
+ * What is measured: each method on each data set, with batches of similar and of random lengths. Both programs get the same settings.
+ *
+ * @typedef {object} Case
+ * @property {string} name data/method/batching
+ * @property {string} data name of a folder with train.jsonl and test.jsonl
+ * @property {"peft" | "adapters"} library the Python library that has the method
+ * @property {readonly string[]} ours flags of `peft train`
+ * @property {readonly string[]} peer flags of hf_peft.py
+ */
+
+const virtual = "num_virtual_tokens=20";
+const lora = "r=8,lora_alpha=16,lora_dropout=0";
+
+/** Methods, with the learning rate that suits each on a small encoder. */
+const methods = [
+  { method: "lora", peer: "lora", rate: "2e-3", set: `${lora},target_modules=query,value` },
+  { method: "dora", peer: "dora", rate: "2e-3", set: `${lora},target_modules=query,value` },
+  { method: "seq_bn", peer: "seq_bn", rate: "2e-3" },
+  { method: "double_seq_bn", peer: "double_seq_bn", rate: "2e-3" },
+  { method: "par_bn", peer: "par_bn", rate: "2e-3" },
+  { method: "prefix", peer: "prefix", rate: "1e-2", set: virtual },
+  { method: "prompt", peer: "prompt", rate: "3e-2", set: virtual },
+  { method: "p-tuning", peer: "ptuning", rate: "5e-3", set: `${virtual},encoder_hidden_size=128` },
+  { method: "ia3", peer: "ia3", rate: "1e-2" },
+  { method: "bitfit", peer: "bitfit", rate: "3e-3" },
+  { method: "head", peer: "head", rate: "1e-2" },
+  { method: "full", peer: "full", rate: "1e-4" },
+];
+
+const batching = {
+  grouped: { ours: [], peer: ["--group-by-length"] },
+  random: { ours: ["--no-group-by-length"], peer: [] },
+};
+
+/** @type {readonly Case[]} */
+export const cases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
+  methods.flatMap(({ method, peer, rate, set }) =>
+    Object.entries(batching).map(([name, flags]) => ({
+      name: `${data}/${method}/${name}`,
+      data,
+      library: peer.endsWith("_bn") ? /** @type {const} */ ("adapters") : /** @type {const} */ ("peft"),
+      ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours],
+      peer: ["--method", peer, "--lr", rate, ...flags.peer],
+    })),
+  ),
+);
