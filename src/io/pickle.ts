@@ -21,7 +21,7 @@ export interface PickleRules {
 export type PickleDict = Map<unknown, unknown>;
 
 /** Far beyond any state dict (some forty a tensor): what a hostile pickle may make of memory stays bounded. */
-const maxOpcodes = 4_000_000;
+const maxOpcodes = 1_000_000;
 const hint = "If you trust it, load it in Python once and save it again with safetensors.";
 
 /**

@@ -1,5 +1,7 @@
-/** A file in an archive. */
-export interface ZipEntry {
+import { FileError } from "../errors.js";
+
+/** A file to put into an archive. */
+export interface ZipMember {
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -11,50 +13,72 @@ const endHeader = 0x06054b50;
 const date = 0x21;
 /** torch maps storages into memory at multiples of this. */
 const alignment = 64;
+/** The id of an extra field that only pads, as torch's own writer has it. */
+const paddingId = 0x4246;
 
-/** An uncompressed zip archive (PKWARE APPNOTE 6.3.10), with each file's bytes aligned to 64. Throws RangeError beyond 4 GiB. */
-export function writeZip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
+/**
+ * An uncompressed zip archive (PKWARE APPNOTE 6.3.10), with each file's bytes aligned to 64. Throws FileError beyond 4 GiB or 65535 files, which
+ * would need zip64.
+ */
+export function writeZip(members: readonly ZipMember[]): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];
   const directory: Uint8Array[] = [];
   let offset = 0;
-  for (const { name, bytes } of entries) {
+  for (const { name, bytes } of members) {
     const encoded = new TextEncoder().encode(name);
-    const crc = crc32(bytes);
-    // an extra field of this id and length pads the header
     const unpadded = offset + 30 + encoded.length + 4;
     const padding = (alignment - (unpadded % alignment)) % alignment;
-    const common = record(
+    const size = bytes.length;
+    // version, flag for UTF-8, stored, time, date, …
+    const common: Fields = [
       [2, 20],
       [2, 0x800],
       [2, 0],
       [2, 0],
       [2, date],
-      [4, crc],
-      [4, bytes.length],
-      [4, bytes.length],
+      [4, crc32(bytes)],
+      [4, size],
+      [4, size],
       [2, encoded.length],
+    ];
+    parts.push(record([[4, localHeader], ...common, [2, 4 + padding]]), encoded);
+    parts.push(
+      record([
+        [2, paddingId],
+        [2, padding],
+      ]),
+      new Uint8Array(padding),
+      bytes,
     );
-    const header = record([4, localHeader]);
-    const extra = concat([record([2, 4 + padding], [2, 0x4246], [2, padding]), new Uint8Array(padding)]);
-    const local = concat([header, common, extra.subarray(0, 2), encoded, extra.subarray(2)]);
-    directory.push(
-      concat([record([4, centralHeader], [2, 20]), common, record([2, 0], [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]), encoded]),
-    );
-    parts.push(local, bytes);
-    offset += local.length + bytes.length;
+    // … no extra field, comment, disk or attributes
+    directory.push(record([[4, centralHeader], [2, 20], ...common, [2, 0], [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]]), encoded);
+    offset = unpadded + padding + size;
   }
-  const central = concat(directory);
-  if (offset + central.length > 0xffffffff) throw new RangeError("a zip archive of this kind holds at most 4 GiB");
-  const count = entries.length;
+  const count = members.length;
+  const length = directory.reduce((total, part) => total + part.length, 0);
+  if (offset + length > 0xffffffff || count > 0xffff) {
+    throw new FileError(`cannot write a zip archive of ${count} files and ${offset + length} bytes: at most 65535 files and 4 GiB`);
+  }
   return concat([
     ...parts,
-    central,
-    record([4, endHeader], [2, 0], [2, 0], [2, count], [2, count], [4, central.length], [4, offset], [2, 0]),
+    ...directory,
+    record([
+      [4, endHeader],
+      [2, 0],
+      [2, 0],
+      [2, count],
+      [2, count],
+      [4, length],
+      [4, offset],
+      [2, 0],
+    ]),
   ]);
 }
 
+type Fields = readonly (readonly [size: 2 | 4, value: number])[];
+
 /** Little-endian numbers of 2 or 4 bytes, one after the other. */
-function record(...fields: readonly (readonly [size: 2 | 4, value: number])[]): Uint8Array<ArrayBuffer> {
+function record(fields: Fields): Uint8Array<ArrayBuffer> {
   const view = new DataView(new ArrayBuffer(fields.reduce((total, [size]) => total + size, 0)));
   let at = 0;
   for (const [size, value] of fields) {
