@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { isTuple, readPickle } from "./pickle.js";
-import { pickle } from "./torch-bin.fixture.js";
+import { type PicklePart, pickle } from "./torch-bin.fixture.js";
 
 /** Reads a pickle with one global that can be called, one that is only named, and persistent ids that come back in a box. */
-function read(...parts: Parameters<typeof pickle>): unknown {
+function read(...parts: PicklePart[]): unknown {
   const globals = new Map([
     ["lib.pair", { name: "lib.pair", call: (args: readonly unknown[]) => ({ pair: args }) }],
     ["lib.Kind", { name: "lib.Kind" }],
@@ -62,7 +62,7 @@ test("globals of the list are called, named and given to persistent ids; attribu
 
 describe("refuses", () => {
   const system = { text: "touch /tmp/x" };
-  test.each<[string, Parameters<typeof pickle>, RegExp]>([
+  test.each<[string, PicklePart[], RegExp]>([
     [
       "os.system",
       ["\x80\x02cos\nsystem\n", system, "\x85R."],

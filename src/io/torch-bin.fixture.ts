@@ -1,7 +1,10 @@
 import { writeZip } from "./zip-write.js";
 
-/** Bytes of a pickle, for tests: texts are opcodes and their arguments (latin1), numbers are bytes, `{ text }` is a text with its opcode. */
-export function pickle(...parts: readonly (string | number | { readonly text: string })[]): Uint8Array<ArrayBuffer> {
+/** Part of a pickle: a text is opcodes and their arguments (latin1), a number is a byte, `{ text }` is a text with its opcode. */
+export type PicklePart = string | number | { readonly text: string };
+
+/** Bytes of a pickle, for tests. */
+export function pickle(...parts: PicklePart[]): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(
     parts.flatMap((part) => {
       if (typeof part === "number") return [part];
