@@ -26,6 +26,7 @@ it("has all golden cases", () => {
   expect(names).toEqual([
     "bert-bitfit",
     "bert-ia3",
+    "bert-lora-bin",
     "bert-lora-dora",
     "bert-prefix",
     "bert-prompt",

@@ -3,16 +3,16 @@ import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import { openTensors } from "../io/open-tensors.js";
-import { writeSafetensors } from "../io/safetensors.js";
 import type { StoredTensor, TensorSource } from "../io/tensor-source.js";
+import { writeTensors } from "../io/write-tensors.js";
 import { bottleneck } from "../methods/bottleneck.js";
 import type { Attachment } from "../methods/method.js";
 import { absentHead, isHeadParam, readHubHead } from "./adapterhub-head.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
 import { type Fit, matchTensors, missingFault, type NamedParam, type PublishedAdapter, type WantedParam } from "./published.js";
 
-/** The files of an adapter in AdapterHub's format, safetensors first. */
-export const hubWeightsFiles = ["adapter.safetensors", "pytorch_adapter.bin"];
+/** The weights of an adapter in AdapterHub's format: the first that is there is read, all are written, since Python asks for `.bin` by default. */
+const hubWeightsFiles = ["adapter.safetensors", "pytorch_adapter.bin"];
 const configFile = "adapter_config.json";
 
 /** Whether an adapter_config.json is one of AdapterHub's. */
@@ -140,7 +140,7 @@ export function hubNames(path: string, name: string, prefix: string): readonly s
   return [...new Set(both)].flatMap((each) => (each.startsWith(`${prefix}.`) ? [each, each.slice(prefix.length + 1)] : [each]));
 }
 
-/** The adapter's two files. Python's `load_adapter(dir, use_safetensors=True)` gives the same outputs from them. */
+/** The adapter's config, and its weights in both formats. Python's `load_adapter(dir)` gives the same outputs from them. */
 export function writeHubAdapter(
   { method, config }: Attachment,
   params: ReadonlyMap<string, Tensor<"float32">>,
@@ -151,13 +151,13 @@ export function writeHubAdapter(
   if (!("library" in method.files)) throw new ConfigError(`${method.name} has no files in AdapterHub's format`);
   return {
     [configFile]: hubJson({ config: method.files.publish(config), ...model, name, version: hubVersion }),
-    ...hubTensorFile(hubWeightsFiles[0]!, params, name, prefix),
+    ...hubTensorFiles(hubWeightsFiles, params, name, prefix),
   };
 }
 
-/** Parameters of an adapter or fusion in a file. */
-export function hubTensorFile(
-  file: string,
+/** Parameters of an adapter or fusion, the same in each of some files. */
+export function hubTensorFiles(
+  files: readonly string[],
   params: ReadonlyMap<string, Tensor<"float32">>,
   name: string,
   prefix: string,
@@ -166,5 +166,5 @@ export function hubTensorFile(
     const [first, ...others] = hubNames(path, name, prefix).filter((each) => each.startsWith(`${prefix}.`));
     return [first!, ...others].map((each) => [each, tensor] as const);
   });
-  return { [file]: writeSafetensors(tensors) };
+  return writeTensors(files, tensors);
 }

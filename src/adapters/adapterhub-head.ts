@@ -3,8 +3,8 @@ import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import { openTensors } from "../io/open-tensors.js";
-import { writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
+import { writeTensors } from "../io/write-tensors.js";
 import { tasks } from "../tasks/index.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
 import { type Fit, type HeadLayers, matchTensors, missingFault, noHead, type PublishedHead, type WantedParam } from "./published.js";
@@ -118,7 +118,7 @@ export interface HubHeadContext {
   readonly name: string;
 }
 
-/** The head's two files: of one of transformers' classes, which AdapterHub's own models convert when they load it, or of one that it built. */
+/** The head's config, and its weights in both formats: of one of transformers' classes, which AdapterHub's own models convert when they load it, or of one that it built. */
 export function writeHubHead(
   params: ReadonlyMap<string, Tensor<"float32">>,
   context: HubHeadContext,
@@ -132,7 +132,7 @@ export function writeHubHead(
     structure === undefined
       ? { ...model, config: null, name: null, label2id, num_labels: outputs, version: hubVersion }
       : { ...model, config: builtConfig(structure, headType, outputs, label2id), name, version: hubVersion };
-  return { [configFile]: hubJson(json), [weightsFiles[0]!]: writeSafetensors(tensors) };
+  return { [configFile]: hubJson(json), ...writeTensors(weightsFiles, tensors) };
 }
 
 function builtConfig(

@@ -7,6 +7,7 @@ import { f32, sizeOf } from "../core/tensor.js";
 import { AttachError, ConfigError, FileError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
 import { openSafetensors, type RawTensor, writeSafetensors } from "../io/safetensors.js";
+import { writeTorch } from "../io/torch-bin-write.js";
 import { lora } from "../methods/lora.js";
 import { attach, forwardGraph, type TaskHead } from "../programs/adapted-model.js";
 import { loadAdapter } from "../programs/adapter.js";
@@ -202,11 +203,21 @@ describe("adapter_config.json", () => {
     expect(configOf(await adapterFiles(model, adapter)).modules_to_save).toEqual(["classifier", "score"]);
   });
 
+  it("may have its tensors in adapter_model.bin; safetensors come first", async () => {
+    const files = await written();
+    const { "adapter_model.safetensors": weights, ...config } = files;
+    const source = await openSafetensors(memoryFiles("adapter", files), "adapter_model.safetensors");
+    const tensors = await Promise.all([...source.tensors.keys()].map(async (name) => [name, await source.readFloat32(name)] as const));
+    const { params } = await read(files);
+    expect((await read({ ...config, "adapter_model.bin": writeTorch(tensors) })).params).toEqual(params);
+    expect((await read({ ...files, "adapter_model.bin": weights! })).params).toEqual(params);
+  });
+
   it("must be JSON, and must be there with its tensors", async () => {
     const files = await written();
     const { "adapter_model.safetensors": _, ...config } = files;
     expect(await failure(() => read(config))).toBeInstanceOf(FileError);
-    expect((await failure(() => read(config))).message).toContain("has no adapter_model.safetensors");
+    expect((await failure(() => read(config))).message).toContain("has no adapter_model.safetensors or adapter_model.bin");
     expect(await failure(() => read({}))).toBeInstanceOf(FileError);
     expect((await failure(() => read({ ...files, "adapter_config.json": jsonBytes([1]) }))).message).toContain("adapter_config.json");
   });

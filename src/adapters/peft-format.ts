@@ -1,8 +1,9 @@
 import type { Tensor } from "../core/tensor.js";
-import { ConfigError, FileError } from "../errors.js";
+import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
-import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
+import { openTensors } from "../io/open-tensors.js";
+import { writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methodOfType } from "../methods/index.js";
 import type { Attachment, PeftMethod } from "../methods/method.js";
@@ -12,6 +13,8 @@ import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdap
 /** The files of Hugging Face PEFT's format. */
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
+/** The weights, safetensors first. */
+const peftWeightsFiles = [weightsFile, "adapter_model.bin"];
 
 /** Fields of every adapter_config.json that do not belong to a method. */
 const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
@@ -26,12 +29,7 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
   if (typeof json.peft_type !== "string") throw new ConfigError(`${files.origin}/${configFile} has no peft_type`);
   const method = methodOfType(json.peft_type);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
-  if ((await files.size(weightsFile)) === undefined) {
-    throw new FileError(`${files.origin} has no ${weightsFile}`, {
-      hint: "an adapter needs adapter_config.json and adapter_model.safetensors",
-    });
-  }
-  const source = await openSafetensors(files, weightsFile);
+  const source = await openTensors(files, peftWeightsFiles);
   const taskType = typeof json.task_type === "string" ? json.task_type : null;
   return {
     origin: files.origin,

@@ -7,7 +7,7 @@ import { subfolder } from "../io/subfolder.js";
 import { leaves } from "../methods/composition.js";
 import { compositionOfType } from "../methods/index.js";
 import type { Attachment, Child, Method } from "../methods/method.js";
-import { bothFits, fitHubTensors, hubNames, hubTensorFile, readHubAdapter, writeHubAdapter } from "./adapterhub-format.js";
+import { bothFits, fitHubTensors, hubNames, hubTensorFiles, readHubAdapter, writeHubAdapter } from "./adapterhub-format.js";
 import { type HubHead, isHeadParam, readHubHead } from "./adapterhub-head.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
 import { type Fit, noHead, type PublishedAdapter, type PublishedChild, type WantedParam } from "./published.js";
@@ -169,7 +169,7 @@ function writeBlock(
     const adapter_names = name.split(",");
     folders.set(name, {
       [fusionConfigFile]: hubJson({ adapter_names, config, ...context.model, name, version: hubVersion }),
-      ...hubTensorFile(fusionWeightsFiles[0]!, own, name, context.prefix),
+      ...hubTensorFiles(fusionWeightsFiles, own, name, context.prefix),
     });
   }
   const extra = kwargs?.(config);

@@ -32,6 +32,42 @@ const repos: FixtureRepo[] = [
   { type: "model", id: "org/old", files: { ...plain, ...rest } },
   {
     type: "model",
+    id: "org/old-sharded",
+    files: {
+      ...plain,
+      "pytorch_model.bin.index.json": JSON.stringify({ weight_map: { a: "pytorch_model-1.bin", b: "pytorch_model-2.bin" } }),
+      "pytorch_model-1.bin": weights,
+      "pytorch_model-2.bin": weights.subarray(9),
+    },
+  },
+  { type: "model", id: "org/flax", files: { ...plain, "flax_model.msgpack": weights } },
+  { type: "model", id: "org/old-adapter", files: { "adapter_config.json": "{}", "adapter_model.bin": weights, "x.bin": "" } },
+  {
+    type: "model",
+    id: "org/hub-adapter",
+    files: {
+      "adapter_config.json": "{}",
+      "head_config.json": "{ }",
+      "pytorch_adapter.bin": weights.subarray(2),
+      "pytorch_model_head.bin": weights.subarray(3),
+      "pytorch_adapter.bin.bak": "",
+    },
+  },
+  {
+    type: "model",
+    id: "org/hub-adapter-both",
+    files: {
+      "adapter_config.json": "{}",
+      "head_config.json": "{ }",
+      "adapter.safetensors": weights.subarray(4),
+      "model_head.safetensors": weights.subarray(5),
+      "pytorch_adapter.bin": weights.subarray(6),
+      "pytorch_model_head.bin": weights.subarray(7),
+    },
+  },
+  { type: "model", id: "org/no-weights", files: { "adapter_config.json": "{}", "adapter_model.pt": weights } },
+  {
+    type: "model",
     id: "org/adapter",
     files: { "adapter_config.json": "{}", "adapter_model.safetensors": weights, "training.json": "{ }", "x.bin": "" },
   },
@@ -105,15 +141,15 @@ test("a local folder, by relative path, by ~, and instead of a hub id of the sam
 test("folders that hold no model say what is missing", async () => {
   await folder("empty", ["x.txt"]);
   await folder("adapter", ["adapter_config.json"]);
-  await folder("old", ["config.json", "pytorch_model.bin"]);
+  await folder("other", ["config.json", "tf_model.h5"]);
   await expect(resolveModel("empty", options())).rejects.toMatchObject({
     code: "E_MODEL",
     message: expect.stringMatching(/no config.json; expected .*model.safetensors/),
   });
   await expect(resolveModel("adapter", options())).rejects.toMatchObject({ hint: expect.stringMatching(/it is an adapter/) });
-  await expect(resolveModel("old", options())).rejects.toMatchObject({
-    message: expect.stringMatching(/holds no weights/),
-    hint: expect.stringMatching(/safe_serialization/),
+  await expect(resolveModel("other", options())).rejects.toMatchObject({
+    message: expect.stringMatching(/holds no weights; expected one of model\.safetensors, .*pytorch_model\.bin/),
+    hint: expect.stringMatching(/save_pretrained/),
   });
   await expect(resolveModel("empty/x.txt", options())).rejects.toMatchObject({
     code: "E_FILE",
@@ -134,7 +170,7 @@ test("a path that is not there is an error about the folder, not a question to t
   expect(server.requests).toEqual([]);
 });
 
-test("a hub id fetches configs, tokenizer and safetensors only; a second time it is cached", async () => {
+test("a hub id fetches configs, tokenizer and safetensors, where there are some, only; a second time it is cached", async () => {
   const first = await resolveModel("org/tiny", options());
   expect(first).toMatchObject({ id: "org/tiny", revision: fixtureCommit, source: "hub" });
   expect(first.describe).toBe(`org/tiny@0123456 (from ${server.url}, 0.1 MB downloaded)`);
@@ -160,14 +196,34 @@ test("of a sharded model the shards that the index names are fetched", async () 
   expect(await resolveModel("org/sharded", options({ HF_HUB_OFFLINE: "1" }))).toMatchObject({ source: "cache" });
 });
 
-test("hub models without safetensors, adapters given as models, and slips are refused with a hint", async () => {
-  await expect(resolveModel("org/old", options())).rejects.toMatchObject({
+test("of a hub model without safetensors torch's files are fetched, also sharded", async () => {
+  const found = await resolveModel("org/old", options());
+  expect(server.fileRequests().sort()).toEqual(["config.json", "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json"]);
+  expect(await found.files.size("pytorch_model.bin")).toBe(weights.length);
+  server.requests.length = 0;
+  await resolveModel("org/old-sharded", options());
+  expect(
+    server
+      .fileRequests()
+      .filter((name) => name.includes(".bin"))
+      .sort(),
+  ).toEqual(["pytorch_model-1.bin", "pytorch_model-2.bin", "pytorch_model.bin.index.json"]);
+});
+
+test("a local folder with torch's weights", async () => {
+  await folder("old", ["config.json", "pytorch_model.bin"]);
+  expect(await resolveModel("old", options())).toMatchObject({ source: "directory" });
+});
+
+test("hub models without weights, adapters given as models, and slips are refused with a hint", async () => {
+  await expect(resolveModel("org/flax", options())).rejects.toMatchObject({
     code: "E_MODEL",
-    message: expect.stringMatching(/no safetensors.*pytorch_model.bin/),
+    message: expect.stringMatching(/no weights on the hub that are read .*only flax_model\.msgpack/),
     hint: expect.stringMatching(/convert/),
   });
   await expect(resolveModel("org/adapter", options())).rejects.toMatchObject({ hint: expect.stringMatching(/it is an adapter/) });
   await expect(resolveAdapter("org/tiny", options())).rejects.toMatchObject({ hint: expect.stringMatching(/it is a model/) });
+  await expect(resolveAdapter("org/no-weights", options())).rejects.toThrow(/no weights on the hub that are read/);
   await expect(resolveModel("tinny", options())).rejects.toMatchObject({ code: "E_NETWORK", hint: "did you mean tiny?" });
   expect(server.fileRequests()).toEqual([]);
 });
@@ -179,6 +235,18 @@ test("adapters: a local folder or a hub id", async () => {
   const found = await resolveAdapter("org/adapter", options());
   expect(found).toMatchObject({ id: "org/adapter", source: "hub" });
   expect(server.fileRequests().sort()).toEqual(["adapter_config.json", "adapter_model.safetensors", "training.json"]);
+});
+
+test("of a hub adapter safetensors are fetched if they are there, else torch's files, with the head's", async () => {
+  const fetched = async (id: string): Promise<readonly string[]> => {
+    server.requests.length = 0;
+    await resolveAdapter(id, options());
+    return server.fileRequests().sort();
+  };
+  expect(await fetched("org/old-adapter")).toEqual(["adapter_config.json", "adapter_model.bin"]);
+  const both = ["adapter_config.json", "head_config.json"];
+  expect(await fetched("org/hub-adapter")).toEqual([...both, "pytorch_adapter.bin", "pytorch_model_head.bin"]);
+  expect(await fetched("org/hub-adapter-both")).toEqual(["adapter.safetensors", ...both, "model_head.safetensors"].sort());
 });
 
 test("a catalogue name comes from the hub, once, and not from pip", async () => {

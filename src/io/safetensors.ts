@@ -1,8 +1,8 @@
 import { f32, sizeOf, type Tensor } from "../core/tensor.js";
-import { FileError, nearest, WeightError } from "../errors.js";
+import { FileError, WeightError } from "../errors.js";
 import type { Files } from "./files.js";
 import { findJsonFault, isRecord, quote } from "./json.js";
-import type { StoredDType, StoredTensor, TensorSource } from "./tensor-source.js";
+import { missingTensor, type StoredDType, type StoredTensor, type TensorSource } from "./tensor-source.js";
 
 /** One open safetensors file (https://github.com/huggingface/safetensors, "Format"). Nothing but the header is held in memory. */
 export interface SafetensorsFile extends TensorSource {
@@ -24,7 +24,7 @@ interface Entry extends StoredTensor {
 }
 
 /** Bytes per element. The order is the reference writer's: it sorts by dtype, largest alignment first, so that all views are aligned. */
-const DTYPE_BYTES: Readonly<Record<StoredDType, number>> = {
+export const DTYPE_BYTES: Readonly<Record<StoredDType, number>> = {
   I64: 8,
   F64: 8,
   F32: 4,
@@ -59,8 +59,7 @@ export async function openSafetensors(files: Files, name: string): Promise<Safet
   const entryOf = (tensor: string): Entry => {
     const entry = entries.get(tensor);
     if (entry) return entry;
-    const near = nearest(tensor, entries.keys());
-    throw new WeightError(`${where}: no tensor ${quote(tensor)} among its ${entries.size}`, { hint: near && `Did you mean ${near}?` });
+    throw missingTensor(where, tensor, entries);
   };
   const readBytes = async (tensor: string): Promise<Uint8Array<ArrayBuffer>> => {
     const { begin, end } = entryOf(tensor);
@@ -205,7 +204,8 @@ function isUnicode(text: string): boolean {
 /** The stored dtypes that are floating point. */
 export type StoredFloat = "F64" | "F32" | "F16" | "BF16";
 
-function isFloat(dtype: StoredDType): dtype is StoredFloat {
+/** Whether a stored dtype is floating point. */
+export function isFloat(dtype: StoredDType): dtype is StoredFloat {
   return dtype === "F64" || dtype === "F32" || dtype === "F16" || dtype === "BF16";
 }
 

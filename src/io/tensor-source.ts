@@ -1,4 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
+import { nearest, WeightError } from "../errors.js";
+import { quote } from "./json.js";
 
 /** Element types that weight files store, in safetensors' spelling. */
 export type StoredDType = "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL";
@@ -15,4 +17,10 @@ export interface TensorSource {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** One tensor as float32 (F64, F16 and BF16 are converted, which is exact for F16 and BF16). Throws WeightError for a missing name or an integer tensor. */
   readFloat32(name: string): Promise<Tensor<"float32">>;
+}
+
+/** The error for a name that is not among the tensors of `where`. */
+export function missingTensor(where: string, name: string, tensors: ReadonlyMap<string, StoredTensor>): WeightError {
+  const near = nearest(name, tensors.keys());
+  return new WeightError(`${where}: no tensor ${quote(name)} among its ${tensors.size}`, { hint: near && `Did you mean ${near}?` });
 }

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { f32 } from "../core/tensor.js";
 import { memoryFiles } from "./memory-files.js";
 import { writeSafetensors } from "./safetensors.js";
+import { writeTorch } from "./torch-bin-write.js";
 import { openWeights } from "./weights.js";
 
 const encode = (value: unknown) => new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value));
@@ -64,7 +65,11 @@ test.each<[string, ReturnType<typeof memoryFiles>, string | RegExp]>([
   ["a shard that is no text", sharded({ a: 3 }), "is not the plain name"],
   ["no map", sharded([]), "weight_map is not an object"],
   ["a damaged shard", sharded({ a: "1.safetensors" }, { "1.safetensors": ONE.slice(0, -1) }), /^m\/1\.safetensors: .*truncated/],
-  ["no weights", memoryFiles("m", {}), "looked for model.safetensors and model.safetensors.index.json"],
+  [
+    "no weights",
+    memoryFiles("m", {}),
+    "looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json",
+  ],
 ])("refuses %s", async (_, files, message) => {
   await expect(openWeights(files)).rejects.toMatchObject({
     code: "E_WEIGHT",
@@ -78,10 +83,20 @@ test("an index that is damaged or names a tensor twice", async () => {
   await expect(openWeights(twice)).rejects.toThrow(`m/${INDEX}: not valid JSON at line 2, column 1: key "a" appears twice`);
 });
 
-test("pickled weights: says what is needed and how to convert", async () => {
-  await expect(openWeights(memoryFiles("m", { "pytorch_model.bin": new Uint8Array(9) }))).rejects.toMatchObject({
-    code: "E_WEIGHT",
-    message: expect.stringContaining("no model.safetensors and no model.safetensors.index.json; pytorch_model.bin is there"),
-    hint: expect.stringContaining("save_pretrained"),
-  });
+test("torch's files serve where no safetensors are: one file, or shards", async () => {
+  const bin = writeTorch([["a", f32([5, 6])]]);
+  const single = await openWeights(memoryFiles("m", { "pytorch_model.bin": bin, "pytorch_model.bin.index.json": encode("junk") }));
+  expect(await single.readFloat32("a")).toEqual(f32([5, 6]));
+  const index = encode({ weight_map: { a: "1.bin", b: "2.bin" } });
+  const shards = { "1.bin": bin, "2.bin": writeTorch([["b", f32([7])]]), "pytorch_model.bin.index.json": index };
+  const sharded = await openWeights(memoryFiles("m", shards));
+  expect([await sharded.readFloat32("a"), await sharded.readFloat32("b")]).toEqual([f32([5, 6]), f32([7])]);
+  await expect(sharded.readFloat32("c")).rejects.toThrow('m/pytorch_model.bin.index.json: no tensor "c" among its 2');
+});
+
+test("safetensors, sharded too, come before torch's files", async () => {
+  const junk = { "pytorch_model.bin": encode("junk"), "pytorch_model.bin.index.json": encode("junk") };
+  expect((await openWeights(memoryFiles("m", { ...junk, "model.safetensors": ONE }))).tensors.size).toBe(2);
+  const index = { [INDEX]: encode({ weight_map: { a: "1.safetensors" } }), "1.safetensors": ONE };
+  expect(await (await openWeights(memoryFiles("m", { ...junk, ...index }))).readFloat32("a")).toEqual(f32([1, 2]));
 });

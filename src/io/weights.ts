@@ -1,40 +1,46 @@
-import { nearest, WeightError } from "../errors.js";
+import { WeightError } from "../errors.js";
 import type { Files } from "./files.js";
 import { isRecord, quote, readJson } from "./json.js";
-import { openSafetensors, type SafetensorsFile, throwProblems } from "./safetensors.js";
-import type { StoredTensor, TensorSource } from "./tensor-source.js";
+import { openTensors } from "./open-tensors.js";
+import { throwProblems } from "./safetensors.js";
+import { missingTensor, type StoredTensor, type TensorSource } from "./tensor-source.js";
 
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+/** The weights of a model in Hugging Face layout, in the order in which `from_pretrained` looks for them: an index stands for the shards it names. */
+export const weightNames: readonly string[] = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+];
 const DOWNLOAD = "Index and shards must come from the same revision: download them again.";
-/** Formats that are recognised only to say what to do about them. */
-const PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/** Whether one of `weightNames` is that of an index. */
+export function isWeightIndex(name: string): boolean {
+  return name.endsWith(".index.json");
+}
+
+/** The first of `weightNames` that is there. */
+export async function findWeights(files: Files): Promise<string | undefined> {
+  for (const name of weightNames) if ((await files.size(name)) !== undefined) return name;
+  return undefined;
+}
 
 /**
- * The weights of a model folder as Hugging Face's `from_pretrained` finds them: `model.safetensors`, else the shards that
- * `model.safetensors.index.json` names. Headers are read now, tensors when asked for. Throws WeightError when there is neither, or when
- * index and shards disagree (all disagreements listed).
+ * The weights of a model folder as Hugging Face's `from_pretrained` finds them: safetensors, else torch's `.bin`, in one file or in the shards
+ * that an index names. Headers are read now, tensors when asked for. Throws WeightError when there is neither, or when index and shards disagree
+ * (all disagreements listed).
  */
 export async function openWeights(files: Files): Promise<TensorSource> {
-  if ((await files.size(SINGLE)) !== undefined) return openSafetensors(files, SINGLE);
-  if ((await files.size(INDEX)) !== undefined) return openShards(files);
-  for (const name of PICKLED) {
-    if ((await files.size(name)) === undefined) continue;
-    throw new WeightError(
-      `${files.origin}: no ${SINGLE} and no ${INDEX}; ${name} is there, but pickled weights can run code and are not read`,
-      {
-        hint: "Convert once: python -c \"from transformers import AutoModel as M; M.from_pretrained('FOLDER').save_pretrained('FOLDER')\", or use https://huggingface.co/spaces/safetensors/convert.",
-      },
-    );
-  }
-  throw new WeightError(`${files.origin}: no weights: looked for ${SINGLE} and ${INDEX}`, {
+  const name = await findWeights(files);
+  if (name !== undefined) return isWeightIndex(name) ? openShards(files, name) : openTensors(files, [name]);
+  throw new WeightError(`${files.origin}: no weights: looked for ${weightNames.join(", ")}`, {
     hint: "Name the folder or the hub model that holds the weights beside config.json.",
   });
 }
 
-async function openShards(files: Files): Promise<TensorSource> {
-  const where = `${files.origin}/${INDEX}`;
-  const shardOf = readWeightMap(await readJson(files, INDEX, { uniqueKeys: true }), where);
+async function openShards(files: Files, index: string): Promise<TensorSource> {
+  const where = `${files.origin}/${index}`;
+  const shardOf = readWeightMap(await readJson(files, index, { uniqueKeys: true }), where);
   const names = [...new Set(shardOf.values())];
   const sizes = await Promise.all(names.map((name) => files.size(name)));
   throwProblems(
@@ -42,8 +48,8 @@ async function openShards(files: Files): Promise<TensorSource> {
     names.filter((_, i) => sizes[i] === undefined).map((name) => `${quote(name)} is missing in ${files.origin}`),
     DOWNLOAD,
   );
-  const opened = await Promise.all(names.map(async (name) => [name, await openSafetensors(files, name)] as const));
-  const shards = new Map<string, SafetensorsFile>(opened);
+  const opened = await Promise.all(names.map(async (name) => [name, await openTensors(files, [name])] as const));
+  const shards = new Map<string, TensorSource>(opened);
 
   const problems: string[] = [];
   const tensors = new Map<string, StoredTensor>();
@@ -67,8 +73,7 @@ async function openShards(files: Files): Promise<TensorSource> {
     async readFloat32(tensor) {
       const shard = shards.get(shardOf.get(tensor) ?? "");
       if (shard) return shard.readFloat32(tensor);
-      const near = nearest(tensor, tensors.keys());
-      throw new WeightError(`${where}: no tensor ${quote(tensor)} among its ${tensors.size}`, { hint: near && `Did you mean ${near}?` });
+      throw missingTensor(where, tensor, tensors);
     },
   };
 }

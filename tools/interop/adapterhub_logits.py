@@ -1,10 +1,11 @@
 """Logits of a base model with an adapter in AdapterHub's format, as Python's `adapters` computes them:
 
-    python adapterhub_logits.py --model BASE --adapter FOLDER --input rows.jsonl [--static]
+    python adapterhub_logits.py --model BASE --adapter FOLDER --input rows.jsonl [--static] [--safetensors]
 
 One JSON object a row on stdout, {"logits": [...]}; compare with `peft predict --model BASE --adapter FOLDER --input rows.jsonl --logits`.
 FOLDER holds one adapter, or a composition with adapter_setup.json. --static uses transformers' own class with `adapters.init`, as the head's
-files name it; without it, the library's AutoAdapterModel, which converts heads. Fails where tensors are missing or unexpected.
+files name it; without it, the library's AutoAdapterModel, which converts heads. The library reads .bin files by default; --safetensors asks for
+the others. Fails where tensors are missing or unexpected.
 """
 import argparse
 import json
@@ -19,6 +20,7 @@ p.add_argument("--model", required=True)
 p.add_argument("--adapter", required=True)
 p.add_argument("--input", required=True)
 p.add_argument("--static", action="store_true")
+p.add_argument("--safetensors", action="store_true")
 a = p.parse_args()
 
 tokenizer = transformers.AutoTokenizer.from_pretrained(a.model)
@@ -29,11 +31,12 @@ if a.static:
 else:
     model = adapters.AutoAdapterModel.from_pretrained(a.model, dtype=torch.float32)
 
+chosen = {"use_safetensors": True} if a.safetensors else {}
 if os.path.exists(os.path.join(a.adapter, "adapter_setup.json")):
-    model.load_adapter_setup(a.adapter, set_active=True, use_safetensors=True)
+    model.load_adapter_setup(a.adapter, set_active=True, **chosen)
 else:
     info = {}
-    model.load_adapter(a.adapter, set_active=True, use_safetensors=True, loading_info=info)
+    model.load_adapter(a.adapter, set_active=True, **chosen, loading_info=info)
     assert not info.get("missing_keys") and not info.get("unexpected_keys"), info
 model.eval()
 
