@@ -96,19 +96,19 @@ def fresh(base, task, static, outputs):
         return AutoAdapterModel.from_pretrained(base, dtype=torch.float32).eval()
     own = json.loads((base / "config.json").read_text()).get("id2label")
     kw = {} if own is not None and len(own) == outputs else {"num_labels": outputs}
-    model = getattr(transformers, STATIC[task]).from_pretrained(base, dtype=torch.float32, **kw)
+    model = getattr(transformers, STATIC[task]).from_pretrained(base, dtype=torch.float32, ignore_mismatched_sizes=True, **kw)
     adapters.init(model)
     return model.eval()
 
 
-def fill(model, names, static, g):
+def fill(model, with_head, static, g):
     """Seeded values for all that adapters, fusions and heads hold, far from where they start."""
     rn = lambda p: torch.randn(p.shape, generator=g)
     ours = re.compile(ADAPTER_PATH + r"([\w,-]+)\.")
     count = 0
     with torch.no_grad():
         for n, p in model.named_parameters():
-            head = "heads." in n or (static and re.match(r"(classifier|pre_classifier)\b", n))
+            head = "heads." in n or (static and with_head and re.match(r"(classifier|pre_classifier)\b", n))
             if not head and not ours.search(n):
                 continue
             count += 1
@@ -146,9 +146,9 @@ class Rows:
                 first = None
             else:
                 pieces = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in row["tokens"]]
-                e = tokenizer(row["tokens"], is_split_into_words=True)
+                ids = [tokenizer.cls_token_id, *sum(pieces, []), tokenizer.sep_token_id]
+                e = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": [0] * len(ids)}
                 first = [1 + sum(map(len, pieces[:i])) for i in range(len(pieces))]
-                assert e["input_ids"][1:-1] == sum(pieces, [])
             self.items.append(({k: torch.tensor([e[k]]) for k in ("input_ids", "attention_mask", *(["token_type_ids"] if types else []))}, first))
 
     def logits(self, model):
@@ -209,7 +209,7 @@ class Maker:
             for each, c in configs.items():
                 model.add_adapter(each, config=c)
             for fuse in fusions(setup):
-                model.add_adapter_fusion(fuse, config=fusion or "dynamic")
+                model.add_adapter_fusion(fuse.name.split(","), config=fusion or "dynamic")
             if not static:
                 id2label = None if outputs == 1 else labels
                 if task == TEXT:
@@ -218,7 +218,7 @@ class Maker:
                     model.add_tagging_head(last, num_labels=outputs, id2label=id2label, **head)
             model.set_active_adapters(setup or last)
             model.eval()
-            fill(model, list(configs), static, g)
+            fill(model, with_head, static, g)
             if fmt == "untied":  # .bin, then safetensors with the aliased norm under both its names
                 save(model, files, setup, last, static, with_head, False)
                 untie(files)
@@ -401,7 +401,7 @@ def single_cases(m):
         base = ["bert", "roberta", "distilbert"][i % 3]
         m.case(f"{base}-act-{name}", base, SeqBnConfig(reduction_factor=2, non_linearity=name), f"activation {name}", keep=name in ("mish", "gelu_10", "laplace", "relu6"))
     m.case("bert-act-prelu", "bert", SeqBnConfig(reduction_factor=4, non_linearity="prelu"), "activation prelu has a parameter of its own",
-           refused={"error": "prelu"}, keep=True)
+           fmt="untied", refused={"error": "prelu", "python": "loads"}, keep=True)
 
 
 def variant_cases(m):
@@ -586,7 +586,7 @@ def composition_cases(m):
         "average-stack": (abc, Average("a", Stack("b", "c"))),
         "average-stack_first": (abc, Average(Stack("a", "b"), "c", weights=[0.6, 0.4])),
         "average-stack-absent": ({"a": S(reduction_factor=4), "b": out(0), "c": S(reduction_factor=2)}, Average("a", Stack("b", "c"))),
-        "average-stack_absent": ({"b": out(0), "c": out(0), "a": S(reduction_factor=4)}, Average("a", Stack("b", "c"))),
+        "average-stack_absent": ({"a": S(reduction_factor=4), "b": out(0), "c": out(0), "d": S(reduction_factor=2)}, Average("a", Stack("b", "c"), "d", weights=[0.2, 0.5, 0.3])),
         "stack-average": (abc, Stack("a", Average("b", "c"))),
         "stack-average_first": (abc, Stack(Average("a", "b"), "c")),
         "stack-average-absent": ({"a": S(reduction_factor=4), "b": S(reduction_factor=2), "c": out(0)}, Stack("a", Average("b", "c"))),
@@ -651,6 +651,7 @@ def composition_cases(m):
         "average-absent_first": ({"b": out(0), "a": S(reduction_factor=4)}, Average("b", "a")),
         "average-absent_some": (middle_absent, Average("a", "b", "c")),
         "fuse-absent_last": (last_absent, Fuse("a", "b")),
+        "average-absent_stack_last": ({"b": out(0), "c": out(0), "a": S(reduction_factor=4)}, Average("a", Stack("b", "c"))),
     }.items():
         m.case(f"bert-{name}", "bert", configs, "fails in the library's forward pass", setup=setup, refused={"error": "layer.[01]", "python": "KeyError, or RuntimeError for shapes"}, keep=name == "average-absent_some")
 
