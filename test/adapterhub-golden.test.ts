@@ -28,7 +28,22 @@ const runtime = nodeRuntime({ threads: 1 });
 afterAll(() => runtime.close());
 
 it("has golden cases of all kinds", () => {
-  const kinds = ["seq_bn", "par", "phm", "gated", "inv", "ln_before", "stack", "average", "fuse", "head", "static", "tagging", "regression", "version"];
+  const kinds = [
+    "seq_bn",
+    "par",
+    "phm",
+    "gated",
+    "inv",
+    "ln_before",
+    "stack",
+    "average",
+    "fuse",
+    "head",
+    "static",
+    "tagging",
+    "regression",
+    "version",
+  ];
   expect(kinds.filter((kind) => !names.some((name) => name.includes(kind)))).toEqual([]);
 });
 
@@ -39,7 +54,8 @@ describe("adapters of Python's adapters give here what they give there", () => {
     const own = join(set, "bases", base);
     const model = await openBaseModel(directory(existsSync(own) ? own : join(golden, "peft/bases", base)), { id: base, runtime });
     const loading = loadAdapter(model, directory(join(folder, "adapter")));
-    if (refused !== undefined) return expect(loading.then((adapter) => predictor(model, adapter))).rejects.toThrow(new RegExp(refused.error));
+    if (refused !== undefined)
+      return expect(loading.then((adapter) => predictor(model, adapter))).rejects.toThrow(new RegExp(refused.error));
     const adapter = await loading;
     expect(adapter.head.task.name).toBe(task);
     const ready = await predictor(model, adapter);

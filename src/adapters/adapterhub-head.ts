@@ -49,7 +49,7 @@ export async function readHubHead(files: Files): Promise<HubHead> {
     tensors: source,
     fit(wanted, prefix) {
       const named = wanted.map((param) => ({ ...param, names: namesOf(param.path, name, prefix) }));
-      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, () => false);
+      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, (tensor) => isOtherHead(tensor, name));
       return {
         faults: [...lacking.map(missingFault), ...faults],
         async read() {
@@ -60,6 +60,11 @@ export async function readHubHead(files: Files): Promise<HubHead> {
       };
     },
   };
+}
+
+/** AdapterHub saves the heads whose names start with the head's own along with it. */
+function isOtherHead(tensor: string, name: string | undefined): boolean {
+  return name !== undefined && tensor.startsWith(`${hubHeadPath}.${name}`) && !tensor.startsWith(`${hubHeadPath}.${name}.`);
 }
 
 function namesOf(path: string, name: string | undefined, prefix: string): readonly string[] {
