@@ -53,7 +53,7 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = [...new Map([...wantedOf(graph), ...heldParams(model, head, attachment)].map((param) => [param.path, param])).values()];
+  const wanted = distinct([...wantedOf(graph), ...heldParams(model, head, attachment)]);
   const tensors = await fitted(model, published, attachment, wanted);
   const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
   return { head, attachment, params };
@@ -62,10 +62,8 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
 /** An adapter's parameters, without the head's. */
 function ownParams(model: BaseModel, head: TaskHead, attachment: Attachment): readonly WantedParam[] {
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  return [
-    ...wantedOf(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path)),
-    ...heldParams(model, head, attachment),
-  ];
+  const read = wantedOf(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path));
+  return distinct([...read, ...heldParams(model, head, attachment)]);
 }
 
 /**
@@ -76,6 +74,10 @@ function heldParams(model: BaseModel, head: TaskHead, { children }: Attachment):
   return children.flatMap(({ name, attachment }) =>
     ownParams(model, head, attachment).map(({ path, shape }) => ({ path: `${name}:${path}`, shape })),
   );
+}
+
+function distinct(params: readonly WantedParam[]): readonly WantedParam[] {
+  return [...new Map(params.map((param) => [param.path, param])).values()];
 }
 
 function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
