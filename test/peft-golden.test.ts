@@ -8,6 +8,7 @@ import { loadAdapter } from "../src/programs/adapter.js";
 import { openBaseModel } from "../src/programs/base-model.js";
 import { predictor } from "../src/programs/pipeline.js";
 import { nodeRuntime } from "../src/runtime/node.js";
+import { differences } from "./golden.fixture.js";
 
 const golden = fileURLToPath(new URL("golden/peft/", import.meta.url));
 const names = readdirSync(join(golden, "cases"));
@@ -52,17 +53,3 @@ describe("adapters of Python's PEFT give here what they give there", () => {
     expect(differences(got, wanted, tolerance)).toEqual([]);
   });
 });
-
-/** Where `got` lacks what `wanted` has. Numbers may differ by the tolerance, absolute or relative; more fields than wanted are allowed. */
-function differences(got: unknown, wanted: unknown, tolerance: number, path = ""): readonly string[] {
-  if (typeof wanted === "number") {
-    const near = typeof got === "number" && Math.abs(got - wanted) <= tolerance * Math.max(1, Math.abs(wanted));
-    return near ? [] : [`${path}: got ${got}, want ${wanted}`];
-  }
-  if (typeof wanted !== "object" || wanted === null) return got === wanted ? [] : [`${path}: got ${got}, want ${wanted}`];
-  if (Array.isArray(wanted) && (!Array.isArray(got) || got.length !== wanted.length)) return [`${path}: not a list of ${wanted.length}`];
-  if (typeof got !== "object" || got === null) return [`${path}: got ${got}`];
-  return Object.entries(wanted).flatMap(([key, each]) =>
-    differences((got as Record<string, unknown>)[key], each, tolerance, `${path}.${key}`),
-  );
-}

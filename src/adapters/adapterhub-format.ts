@@ -6,6 +6,7 @@ import { openTensors } from "../io/open-tensors.js";
 import type { StoredTensor, TensorSource } from "../io/tensor-source.js";
 import { writeTensors } from "../io/write-tensors.js";
 import { bottleneck } from "../methods/bottleneck.js";
+import { bottleneckPresets } from "../methods/bottleneck-config.js";
 import type { Attachment } from "../methods/method.js";
 import { absentHead, isHeadParam, readHubHead } from "./adapterhub-head.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
@@ -28,8 +29,9 @@ export function isHubConfig(json: unknown): boolean {
 export async function readHubAdapter(files: Files, member?: string): Promise<PublishedAdapter> {
   const where = `${files.origin}/${configFile}`;
   const json = await readJson(files, configFile);
-  if (!isRecord(json) || !isRecord(json.config)) throw new ConfigError(`${where} has no "config" with an adapter's fields`);
-  const { architecture } = json.config;
+  if (!isRecord(json)) throw new ConfigError(`${where} holds no JSON object`);
+  const published = fieldsOf(where, json.config);
+  const { architecture } = published;
   if (architecture !== undefined && architecture !== null) {
     throw new ConfigError(`${where}: architecture "${String(architecture)}" is not supported in AdapterHub's format`, {
       hint: "adapter layers are; for LoRA, prefix and prompt tuning use Hugging Face PEFT's format",
@@ -42,7 +44,7 @@ export async function readHubAdapter(files: Files, member?: string): Promise<Pub
   return {
     origin: files.origin,
     method: bottleneck,
-    config: hubConfig(where, json.config, json.version === undefined),
+    config: hubConfig(where, withInvertible(published, json.type, source), json.version === undefined),
     base: typeof json.model_name === "string" ? json.model_name : null,
     head: head.published,
     children: [],
@@ -62,6 +64,34 @@ export async function readHubAdapter(files: Files, member?: string): Promise<Pub
       );
     },
   };
+}
+
+/** The fields of "config", which may also be a preset's name, or null for the usual one. */
+function fieldsOf(where: string, config: unknown): Readonly<Record<string, unknown>> {
+  if (isRecord(config)) return config;
+  const presets: Readonly<Record<string, object>> = bottleneckPresets;
+  const preset =
+    config === null ? bottleneckPresets.seq_bn : typeof config === "string" && Object.hasOwn(presets, config) ? presets[config] : undefined;
+  if (preset !== undefined) return bottleneck.config.parse(preset);
+  if (config === undefined) throw new ConfigError(`${where} has no "config" with an adapter's fields`);
+  throw new ConfigError(`${where}: config ${JSON.stringify(config)} is no preset of adapter layers`, {
+    hint: `presets: ${Object.keys(presets).join(", ")}`,
+  });
+}
+
+/**
+ * Invertible adapters as the first files have them: in a field of their own, and named but not there in those of type "text_task"
+ * (adapters/loading.py, AdapterLoader._fix_legacy_config).
+ */
+function withInvertible(
+  fields: Readonly<Record<string, unknown>>,
+  type: unknown,
+  { tensors }: TensorSource,
+): Readonly<Record<string, unknown>> {
+  const { invertible_adapter: old, ...others } = fields;
+  const named = isRecord(old) ? { ...others, inv_adapter: old.block_type, inv_adapter_reduction_factor: old.reduction_factor } : others;
+  const unused = type === "text_task" && ![...tensors.keys()].some((name) => name.includes("invertible_"));
+  return unused ? { ...named, inv_adapter: null, inv_adapter_reduction_factor: null } : named;
 }
 
 /** The config's fields, with those that the file leaves out as the Python library has them. Throws ConfigError that lists what does not fit. */
@@ -89,15 +119,23 @@ function hubConfig(where: string, published: Readonly<Record<string, unknown>>, 
 }
 
 /** Fields that older writers added and that change nothing. */
-const harmless = ["architecture", "invertible_adapter", "new_attention_norm", "original_ln_attention"];
+const harmless = ["architecture", "new_attention_norm", "original_ln_attention"];
 
 function activationOf(name: unknown, ancient: boolean): unknown {
   if (!ancient) return name;
   return name === "gelu" ? "gelu_new" : name === "gelu_orig" ? "gelu" : name;
 }
 
-/** Tensors of adapters and fusions by their names; those that stand twice in files, as the norm inside `adapter_down` does, are passed over. */
-export function fitHubTensors(source: TensorSource, wanted: readonly WantedParam[], namesOf: (path: string) => readonly string[]): Fit {
+/**
+ * Tensors of adapters and fusions by their names; those that stand twice in files, as the norm inside `adapter_down` does, are passed over, and
+ * those that are `unused`.
+ */
+export function fitHubTensors(
+  source: TensorSource,
+  wanted: readonly WantedParam[],
+  namesOf: (path: string) => readonly string[],
+  unused: (name: string, wanted: ReadonlySet<string>) => boolean = () => false,
+): Fit {
   const stored = new Map<string, StoredTensor>();
   const original = new Map<string, string>();
   for (const [name, tensor] of source.tensors) {
@@ -107,7 +145,7 @@ export function fitHubTensors(source: TensorSource, wanted: readonly WantedParam
   }
   const named: NamedParam[] = wanted.map((param) => ({ ...param, names: namesOf(param.path) }));
   const aliases = new Set(named.flatMap(({ names }) => names));
-  const { places, missing, faults } = matchTensors(stored, named, (name) => aliases.has(name));
+  const { places, missing, faults } = matchTensors(stored, named, (name) => aliases.has(name) || unused(name, aliases));
   return {
     faults: [...missing.map(missingFault), ...faults],
     async read() {

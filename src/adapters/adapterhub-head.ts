@@ -49,7 +49,7 @@ export async function readHubHead(files: Files): Promise<HubHead> {
     tensors: source,
     fit(wanted, prefix) {
       const named = wanted.map((param) => ({ ...param, names: namesOf(param.path, name, prefix) }));
-      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, () => false);
+      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, (tensor) => isOtherHead(tensor, name));
       return {
         faults: [...lacking.map(missingFault), ...faults],
         async read() {
@@ -60,6 +60,11 @@ export async function readHubHead(files: Files): Promise<HubHead> {
       };
     },
   };
+}
+
+/** AdapterHub saves the heads whose names start with the head's own along with it. */
+function isOtherHead(tensor: string, name: string | undefined): boolean {
+  return name !== undefined && tensor.startsWith(`${hubHeadPath}.${name}`) && !tensor.startsWith(`${hubHeadPath}.${name}.`);
 }
 
 function namesOf(path: string, name: string | undefined, prefix: string): readonly string[] {
@@ -80,7 +85,7 @@ function staticHead(json: Readonly<Record<string, unknown>>, source: TensorSourc
 
 const headTasks: Readonly<Record<string, string>> = { classification: "text-classification", tagging: "token-classification" };
 
-/** A head that AdapterHub built from a config. */
+/** A head that AdapterHub built from a config. Labels without names get those that AdapterHub gives them. */
 function builtHead(where: string, config: Readonly<Record<string, unknown>>): PublishedHead {
   const task = headTasks[String(config.head_type)];
   if (task === undefined) {
@@ -97,7 +102,8 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     pooler: config.use_pooler === true,
     dropout: typeof dropout === "number" ? dropout : null,
   };
-  return { task, labels: labelsOf(config.label2id), outputs: () => outputs, structure };
+  const unnamed = Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
+  return { task, labels: labelsOf(config.label2id) ?? unnamed, outputs: () => outputs, structure };
 }
 
 /** Label names in id order; undefined where the ids are not 0, 1, 2, … */

@@ -90,11 +90,17 @@ async function readBlock(files: Files, where: string, block: Readonly<Record<str
       const ownFit =
         fusion === undefined
           ? { faults: own.map(({ path }) => `${path}: missing`), read: async () => new Map<string, Tensor<"float32">>() }
-          : fitHubTensors(fusion.source, own, (path) => hubNames(path, name, place.prefix));
+          : fitHubTensors(fusion.source, own, (path) => hubNames(path, name, place.prefix), isUnusedFusion);
       return [ownFit, ...fits].reduce(bothFits);
     },
   };
   return { name, adapter };
+}
+
+/** AdapterHub has fusions also in layers that all of the fused adapters leave out, and saves those along whose names start alike. */
+function isUnusedFusion(name: string, wanted: ReadonlySet<string>): boolean {
+  const layer = /^.*\badapter_fusion_layer\.[^.]+\./.exec(name)?.[0];
+  return layer !== undefined && ![...wanted].some((each) => each.startsWith(layer));
 }
 
 function fitChild({ name, adapter }: PublishedChild, wanted: readonly WantedParam[], place: Parameters<PublishedAdapter["fit"]>[1]): Fit {

@@ -68,7 +68,7 @@ export const bottleneckConfig = z
       .describe("not used: second factors start by Xavier's normal distribution, as in AdapterHub"),
   })
   .refine(
-    (c) => c.residual_before_ln !== "post_add" || c.original_ln_before,
+    (c) => c.residual_before_ln !== "post_add" || c.original_ln_before || c.is_parallel,
     'residual_before_ln "post_add" needs original_ln_before: the sum is not made otherwise',
   )
   .refine((c) => c.inv_adapter === null || c.inv_adapter_reduction_factor !== null, "inv_adapter needs inv_adapter_reduction_factor")

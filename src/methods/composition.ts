@@ -1,21 +1,31 @@
 import type { Value } from "../core/graph.js";
 import { AttachError, ConfigError } from "../errors.js";
-import type { Child, EmbeddingSite, Method, ParamScope, Sites, SublayerSite, SublayerState } from "./method.js";
+import type { Child, ConfigOrigin, EmbeddingSite, Method, ParamScope, Sites, SublayerSite, SublayerState } from "./method.js";
 
 /** What a composition plans: the adapters that it holds. */
 export interface CompositionPlan {
   readonly children: readonly Child[];
 }
 
-/** Checks what a composition is to hold. Throws ConfigError for too few, names that meet, or methods that cannot be used together. */
+/** What a composition may hold. */
+export interface CompositionRules {
+  /** Compositions that may be its children. */
+  readonly nested: readonly string[];
+  readonly adapterLayersOnly: boolean;
+}
+
+/**
+ * Checks what a composition is to hold. Throws ConfigError for too few, names that meet, or methods that cannot be used together. Files may
+ * hold one adapter alone, as AdapterHub writes what is active there.
+ */
 export function compositionPlan(
   name: string,
   { weights }: Sites,
   children: readonly Child[],
-  nested: readonly string[],
-  adapterLayersOnly: boolean,
+  origin: ConfigOrigin,
+  { nested, adapterLayersOnly }: CompositionRules,
 ): CompositionPlan {
-  if (children.length < 2) throw new ConfigError(`${name} needs two adapters or more, not ${children.length}`);
+  if (children.length < (origin === "file" ? 1 : 2)) throw new ConfigError(`${name} needs two adapters or more, not ${children.length}`);
   const names = children.flatMap(leaves).map((leaf) => leaf.name);
   const twice = names.filter((each, i) => names.indexOf(each) !== i);
   const unfit = children.flatMap((child) => {
@@ -71,16 +81,24 @@ export const sharedHandlers = {
   },
 } satisfies Partial<Method<object, CompositionPlan>>;
 
-/** Throws AttachError where adapters that are used at the same places do not agree on these. */
-export function checkSamePlaces(name: string, children: readonly Child[], places: readonly SublayerSite[]): void {
-  const uneven = places.filter((site) => {
-    const count = children.filter((child) => hasLayer(site, child)).length;
-    return count > 0 && count < children.length;
+/**
+ * Throws AttachError that lists the places where a composition that has a layer there cannot be computed. `fault` says what is wrong with a
+ * place, if anything.
+ */
+export function checkPlaces(
+  name: string,
+  children: readonly Child[],
+  places: readonly SublayerSite[],
+  fault: (site: SublayerSite) => string | undefined,
+): void {
+  const faults = places
+    .filter((site) => children.some((child) => hasLayer(site, child)))
+    .flatMap((site) => {
+      const found = fault(site);
+      return found === undefined ? [] : [`${site.path}: ${found}`];
+    });
+  if (faults.length === 0) return;
+  throw new AttachError(`${name} cannot be computed where these adapters have no layer:\n  ${faults.join("\n  ")}`, {
+    hint: "leave_out and the places of the adapters' configs differ",
   });
-  if (uneven.length === 0) return;
-  throw new AttachError(
-    `${name} needs adapters with the same places; these differ:\n  ${uneven
-      .map((site) => `${site.path}: ${children.map((child) => `${child.name} ${hasLayer(site, child) ? "yes" : "no"}`).join(", ")}`)
-      .join("\n  ")}`,
-  );
 }

@@ -10,7 +10,7 @@ import { softmax, sum } from "../ops/reduce.js";
 import {
   applyChild,
   type CompositionPlan,
-  checkSamePlaces,
+  checkPlaces,
   compositionPlan,
   enterChild,
   hasLayer,
@@ -34,8 +34,7 @@ const config = z
     dropout_prob: z.number().min(0).lt(1).nullable().default(null).describe("dropout on the scores while training; none by default"),
     temperature: flag.default(false).describe("a softmax that sharpens from pass to pass; not supported"),
   })
-  .refine((c) => !c.temperature, "temperature is not supported: in AdapterHub outputs then depend on how many passes came before")
-  .refine((c) => c.query || c.key || c.value, "query, key and value are all off: nothing could be learned");
+  .refine((c) => !c.temperature, "temperature is not supported: in AdapterHub outputs then depend on how many passes came before");
 
 type FuseConfig = z.infer<typeof config>;
 
@@ -45,10 +44,17 @@ export const fuse: Method<FuseConfig, CompositionPlan> = {
   config,
   learningRate: 5e-5,
 
-  plan(sites, _, __, children) {
+  plan(sites, c, origin, children) {
     if (children.some(({ trained }) => trained)) throw new ConfigError("fuse keeps its adapters frozen");
-    const plan = compositionPlan("fuse", sites, children, ["stack"], true);
-    checkSamePlaces("fuse", children, sites.sublayers);
+    if (origin === "user" && !c.query && !c.key && !c.value)
+      throw new ConfigError("query, key and value are all off: nothing could be learned");
+    const plan = compositionPlan("fuse", sites, children, origin, { nested: ["stack"], adapterLayersOnly: true });
+    const last = children.flatMap(leaves).at(-1)!;
+    checkPlaces("fuse", children, sites.sublayers, (site) => {
+      if (!hasLayer(site, last)) return `${last.name}, the last adapter, whose input all of them read, has none`;
+      const empty = children.filter((child) => child.attachment.children.length > 0 && !hasLayer(site, child));
+      return empty.length === 0 ? undefined : `the stack ${empty.map(({ name }) => name).join(", ")} has none`;
+    });
     return plan;
   },
 
@@ -56,9 +62,9 @@ export const fuse: Method<FuseConfig, CompositionPlan> = {
 
   sublayer: {
     has: (site, { children }) => children.some((child) => hasLayer(site, child)),
-    enter: (site, state, { children }) => enterChild(site, state, children.flatMap(leaves).findLast((leaf) => hasLayer(site, leaf))!),
+    enter: (site, state, { children }) => enterChild(site, state, children.flatMap(leaves).at(-1)!),
     apply(site, state, p, { children }, c) {
-      const ends = children.map((child) => applyChild(site, state, p, child));
+      const ends = children.filter((child) => hasLayer(site, child)).map((child) => applyChild(site, state, p, child));
       return {
         ...ends.at(-1)!,
         skip: state.skip,

@@ -47,7 +47,8 @@ export function phmLinear(p: ParamScope, c: BottleneckConfig, { name, position, 
   const sum = gemm(reshape(first, [n, n * n]), reshape(second, [n, rows * columns]), { transA: true });
   const H = reshape(transpose(reshape(sum, [n, n, rows, columns]), [0, 2, 1, 3]), [n * rows, n * columns]);
   const y = gemm(x, H);
-  return c.phm_bias ? add(y, p.param(`${name}.b`, [out], zeros, { decay: false })) : y;
+  // Trainer spares what is named "bias"; this is not
+  return c.phm_bias ? add(y, p.param(`${name}.b`, [out], zeros)) : y;
 }
 
 /** torch's xavier_normal_ of one [from, to] slice. */

@@ -9,7 +9,8 @@ export const stack: Method<object, CompositionPlan> = {
   name: "stack",
   config,
   learningRate: 1e-3,
-  plan: (sites, _, __, children) => compositionPlan("stack", sites, children, ["fuse", "average"], false),
+  plan: (sites, _, origin, children) =>
+    compositionPlan("stack", sites, children, origin, { nested: ["fuse", "average"], adapterLayersOnly: false }),
   ...sharedHandlers,
 
   linear: (site, call, p, { children }) =>

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { input } from "../core/graph.js";
+import { f32 } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
 import { activation } from "./activation.js";
 import { awayFromZero, erfOf, reader, tabulate } from "./reference.fixture.js";
@@ -19,13 +20,19 @@ const formulas: Readonly<Record<string, (x: number) => number>> = {
   gelu_python: gelu,
   gelu_new: geluTanh,
   gelu_pytorch_tanh: geluTanh,
+  gelu_python_tanh: geluTanh,
   gelu_fast: geluTanh,
+  gelu_accurate: geluTanh,
+  gelu_10: (x) => Math.min(10, Math.max(-10, gelu(x))),
   quick_gelu: (x) => x * sigmoid(1.702 * x),
   relu: (x) => Math.max(0, x),
+  relu6: (x) => Math.min(6, Math.max(0, x)),
   relu2: (x) => Math.max(0, x) ** 2,
   leaky_relu: (x) => (x > 0 ? x : 0.01 * x),
   silu,
   swish: silu,
+  mish: (x) => x * Math.tanh(Math.log(1 + Math.exp(x))),
+  laplace: (x) => 0.5 * (1 + erfOf(Math.min(5, Math.max(-5, (x - Math.SQRT1_2) / (Math.sqrt(1 / (4 * Math.PI)) * Math.SQRT2))))),
   sigmoid,
   tanh: Math.tanh,
   linear: (x) => x,
@@ -48,6 +55,16 @@ describe.each(Object.entries(formulas))("%s", (name, formula) => {
       await gradcheck(runtime, { inputs: { x }, shapes: { x: ["T", 7] }, sizes: { T: 5 }, build: ({ x }) => activation(name)(x!) }),
     );
   });
+});
+
+it.each([
+  ["gelu_10", 10],
+  ["relu6", 6],
+])("%s ends at %d", async (name, most) => {
+  const { y } = await runGraph(runtime, { y: activation(name)(input("x", "float32", ["T"])) }, { x: f32([12, 3, -12], [3]) });
+  expect(y!.data[0]).toBeCloseTo(most, 5);
+  expect(y!.data[1]).toBeGreaterThan(2.9);
+  expect(y!.data[2]).toBeCloseTo(0, 5);
 });
 
 function refusalOf(name: string): ConfigError {

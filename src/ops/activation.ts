@@ -1,7 +1,7 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
 import { ConfigError, nearest } from "../errors.js";
-import { add, mul, relu, scalar, scale, sigmoid, sub, tanh } from "./elementwise.js";
+import { add, div, erf, mul, neg, relu, scalar, scale, sigmoid, sub, tanh } from "./elementwise.js";
 import { scaled } from "./linear.js";
 import { expectInputs } from "./shapes.js";
 
@@ -43,7 +43,7 @@ export const geluSlopeOp: OpDef<null> = {
 /** x·Φ(x), exact. */
 export const gelu = (x: Value): Value => apply1(geluOp, [x], null);
 
-/** 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))); transformers' "gelu_new", "gelu_pytorch_tanh" and "gelu_fast". */
+/** 0.5x(1 + tanh(√(2/π)(x + 0.044715x³))); transformers' "gelu_new", "gelu_pytorch_tanh", "gelu_fast" and "gelu_accurate". */
 export function geluTanh(x: Value): Value {
   const inner = scale(mul(x, add(scalar(1), scale(mul(x, x), 0.044715))), Math.sqrt(2 / Math.PI));
   return scale(mul(x, add(scalar(1), tanh(inner))), 0.5);
@@ -52,18 +52,37 @@ export function geluTanh(x: Value): Value {
 /** x·sigmoid(x). */
 export const silu = (x: Value): Value => mul(x, sigmoid(x));
 
+/** min(x, most). */
+const atMost = (x: Value, most: number): Value => sub(x, relu(sub(x, scalar(most))));
+
+/** x·tanh(ln(1 + eˣ)) (Misra 2019, arXiv:1908.08681). With s = sigmoid(-x) the tanh is (1 - s²)/(1 + s²). */
+function mish(x: Value): Value {
+  const s = sigmoid(neg(x));
+  const square = mul(s, s);
+  return mul(x, div(sub(scalar(1), square), add(scalar(1), square)));
+}
+
+/** ½(1 + erf((x - μ)/(σ√2))) with μ = √½ and σ = √(1/4π) (Ma et al. 2022, arXiv:2209.10655, §3.1); transformers rounds both to six digits. */
+const laplace = (x: Value): Value => scale(add(scalar(1), erf(scale(sub(x, scalar(Math.SQRT1_2)), Math.sqrt(2 * Math.PI)))), 0.5);
+
 const activations = {
   gelu,
   gelu_python: gelu,
   gelu_new: geluTanh,
   gelu_pytorch_tanh: geluTanh,
+  gelu_python_tanh: geluTanh,
   gelu_fast: geluTanh,
+  gelu_accurate: geluTanh,
+  gelu_10: (x) => atMost(gelu(x), 10),
   quick_gelu: (x) => mul(x, sigmoid(scale(x, 1.702))),
   relu,
+  relu6: (x) => atMost(relu(x), 6),
   relu2: (x) => mul(relu(x), relu(x)),
   leaky_relu: (x) => sub(relu(x), scale(relu(scale(x, -1)), 0.01)),
   silu,
   swish: silu,
+  mish,
+  laplace,
   sigmoid,
   tanh,
   linear: (x) => x,

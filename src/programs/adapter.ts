@@ -43,14 +43,7 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const own = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
   if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
-  const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const graph = forwardGraph(model, head, [attachment]);
-  const params = await fitted(
-    model,
-    published,
-    attachment,
-    wantedOf(graph).filter(({ path }) => !weights.has(path)),
-  );
+  const params = await fitted(model, published, attachment, ownParams(model, head, attachment));
   return { head, attachment, params };
 }
 
@@ -60,10 +53,31 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = wantedOf(graph);
+  const wanted = distinct([...wantedOf(graph), ...heldParams(model, head, attachment)]);
   const tensors = await fitted(model, published, attachment, wanted);
   const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
   return { head, attachment, params };
+}
+
+/** An adapter's parameters, without the head's. */
+function ownParams(model: BaseModel, head: TaskHead, attachment: Attachment): readonly WantedParam[] {
+  const weights = new Set(survey(model, head).weights.map(({ path }) => path));
+  const read = wantedOf(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path));
+  return distinct([...read, ...heldParams(model, head, attachment)]);
+}
+
+/**
+ * All parameters of the adapters that a composition holds, by their paths in it: of some it reads a part only, as of the second one's
+ * invertible adapter, and that part is theirs all the same.
+ */
+function heldParams(model: BaseModel, head: TaskHead, { children }: Attachment): readonly WantedParam[] {
+  return children.flatMap(({ name, attachment }) =>
+    ownParams(model, head, attachment).map(({ path, shape }) => ({ path: `${name}:${path}`, shape })),
+  );
+}
+
+function distinct(params: readonly WantedParam[]): readonly WantedParam[] {
+  return [...new Map(params.map((param) => [param.path, param])).values()];
 }
 
 function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
