@@ -112,16 +112,13 @@ describe("adapters of different places", () => {
     expect(plan(stack, a, attention, first)).toEqual({ children: [a, attention, first] });
   });
 
-  it.each([average, fuse])("are refused by $name with each place that differs", async (method) => {
-    const error = await failure(() => plan(method, a, attention, first));
+  it.each([
+    [average, [a, attention]],
+    [fuse, [attention, a]],
+  ] as const)("cannot be computed by $name where the one that prepares the input has none", async (method, children) => {
+    const error = await failure(() => plan(method, ...children));
     expect(error).toBeInstanceOf(AttachError);
-    expect(error.message).toBe(
-      [
-        `${method.name} needs adapters with the same places; these differ:`,
-        "  bert.encoder.layer.0.attention.output: a no, attention yes, first no",
-        "  bert.encoder.layer.1.attention.output: a no, attention yes, first no",
-        "  bert.encoder.layer.1.output: a yes, attention yes, first no",
-      ].join("\n"),
-    );
+    for (const layer of [0, 1]) expect(error.message).toContain(`\n  bert.encoder.layer.${layer}.attention.output: `);
+    expect(error.message).not.toContain("bert.encoder.layer.0.output");
   });
 });

@@ -88,7 +88,7 @@ describe("a fusion", () => {
 
   it("refuses what AdapterHub computes otherwise in each pass, and what could learn nothing", () => {
     expect(() => fuse.config.parse({ temperature: true })).toThrow(/temperature is not supported/);
-    expect(() => fuse.config.parse({ query: false, key: false, value: false })).toThrow(/all off/);
+    expect(() => attachmentOn(sites, fuse, { query: false, key: false, value: false }, children)).toThrow(/all off/);
   });
 
   it("keeps its adapters frozen", () => {
