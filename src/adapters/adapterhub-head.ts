@@ -89,7 +89,9 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     });
   }
   const { num_labels: outputs, layers, activation_function: activation, dropout_prob: dropout } = config;
-  if (typeof outputs !== "number" || typeof layers !== "number") throw new ConfigError(`${where}: config lacks num_labels or layers`);
+  if (!isCount(outputs) || !isCount(layers)) {
+    throw new ConfigError(`${where}: num_labels and layers must be whole numbers above 0, not ${outputs} and ${layers}`);
+  }
   const structure: HeadLayers = {
     layers,
     activation: typeof activation === "string" ? activation : null,
@@ -98,6 +100,10 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     dropout: typeof dropout === "number" ? dropout : null,
   };
   return { task, labels: labelsOf(config.label2id), outputs: () => outputs, structure };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) > 0;
 }
 
 /** Label names in id order; undefined where the ids are not 0, 1, 2, … */
