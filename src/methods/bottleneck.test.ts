@@ -49,6 +49,21 @@ describe("the plan of adapter layers", () => {
     expect(error.hint).toMatch(hint);
   });
 
+  it("refuses an invertible adapter without width", async () => {
+    const plan = (inv_adapter_reduction_factor: number) => planOf({ inv_adapter: "nice", inv_adapter_reduction_factor });
+    expect(plan(6).widths.size).toBe(3);
+    const error = await failure(() => plan(7));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toBe("inv_adapter_reduction_factor 7 leaves the invertible adapter no width");
+    expect(error.hint).toContain("choose 6 or less");
+  });
+
+  it("refuses a start that hypercomplex projections do not have", () => {
+    const fields = { phm_layer: true, phm_dim: 2, reduction_factor: 2 };
+    expect(() => planOf({ ...fields, init_weights: "mam_adapter" })).toThrow(/init_weights "mam_adapter" with phm_layer/);
+    expect(planOf(fields).widths.size).toBe(3);
+  });
+
   it("refuses to attach nowhere", async () => {
     for (const fields of [{ output_adapter: false }, { leave_out: [0, 1, 2] }]) {
       const error = await failure(() => planOf(fields));
