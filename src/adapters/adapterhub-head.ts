@@ -7,7 +7,16 @@ import { writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { tasks } from "../tasks/index.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
-import { type Fit, type HeadLayers, matchTensors, missingFault, noHead, type PublishedHead, type WantedParam } from "./published.js";
+import {
+  type Fit,
+  type HeadLayers,
+  matchTensors,
+  missingFault,
+  noHead,
+  type PublishedHead,
+  readPlaces,
+  type WantedParam,
+} from "./published.js";
 
 const configFile = "head_config.json";
 const weightsFiles = ["model_head.safetensors", "pytorch_model_head.bin"];
@@ -52,11 +61,7 @@ export async function readHubHead(files: Files): Promise<HubHead> {
       const { places, missing: lacking, faults } = matchTensors(source.tensors, named, () => false);
       return {
         faults: [...lacking.map(missingFault), ...faults],
-        async read() {
-          const tensors = new Map<string, Tensor<"float32">>();
-          for (const [path, stored] of places) tensors.set(path, await source.readFloat32(stored));
-          return tensors;
-        },
+        read: () => readPlaces(source, places),
       };
     },
   };

@@ -1,3 +1,4 @@
+import { misfits } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -78,8 +79,7 @@ async function readBlock(files: Files, where: string, block: Readonly<Record<str
   const fusion = "setup" in method.files && method.files.fusion === true ? await readFusion(files, name) : undefined;
   const config = method.config.safeParse(fusion?.config ?? (isRecord(kwargs) ? kwargs : {}));
   if (!config.success) {
-    const faults = config.error.issues.map((issue) => [...issue.path, issue.message].join(": "));
-    throw new ConfigError(`${where}: ${method.name} does not fit:\n  ${faults.join("\n  ")}`);
+    throw new ConfigError(`${where}: ${method.name} does not fit:\n  ${misfits(config.error).join("\n  ")}`);
   }
   const adapter: PublishedAdapter = {
     origin: files.origin,

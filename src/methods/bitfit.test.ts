@@ -4,22 +4,15 @@ import { parseOptions } from "../core/options.js";
 import { AttachError, ConfigError } from "../errors.js";
 import { bitfit } from "./bitfit.js";
 import { methodOfType } from "./index.js";
-import type { LinearRole, Sites } from "./method.js";
-import { layerSites } from "./sublayer.fixture.js";
+import type { Sites } from "./method.js";
+import { bertRoles, layerSites } from "./sublayer.fixture.js";
 
 const layer = "bert.encoder.layer.0";
-const roles: Readonly<Record<string, LinearRole>> = {
-  "attention.self.query": "query",
-  "attention.self.key": "key",
-  "intermediate.dense": "up",
-  "output.dense": "down",
-};
 const weight = (path: string) => ({ path, shape: [4] });
 const sites: Sites = {
   ...layerSites(1, 4),
-  linears: Object.entries(roles).map(([name, role]) => ({ path: `${layer}.${name}`, role, inFeatures: 4, outFeatures: 4, bias: true })),
   weights: [
-    ...Object.keys(roles).flatMap((name) => [weight(`${layer}.${name}.weight`), weight(`${layer}.${name}.bias`)]),
+    ...Object.keys(bertRoles).flatMap((name) => [weight(`${layer}.${name}.weight`), weight(`${layer}.${name}.bias`)]),
     ...["bert.embeddings.LayerNorm", `${layer}.output.LayerNorm`].flatMap((name) => [weight(`${name}.weight`), weight(`${name}.bias`)]),
   ],
 };
@@ -33,7 +26,7 @@ const trainedBy = (fields: object, on = sites): readonly string[] => {
 describe("bitfit", () => {
   it("trains all biases, the norms' too, and no weight", () => {
     expect(trainedBy({})).toEqual([
-      ...Object.keys(roles).map((name) => `${layer}.${name}.bias`),
+      ...Object.keys(bertRoles).map((name) => `${layer}.${name}.bias`),
       "bert.embeddings.LayerNorm.bias",
       `${layer}.output.LayerNorm.bias`,
     ]);

@@ -9,24 +9,13 @@ import { reader, tabulate, total } from "../ops/reference.fixture.js";
 import { expectClose, randomTensor, runGraph, testRuntime } from "../ops/run-graph.fixture.js";
 import { paramsOf } from "../programs/program.js";
 import { ia3 } from "./ia3.js";
-import type { LinearRole, Sites } from "./method.js";
-import { attachmentOn, layerSites } from "./sublayer.fixture.js";
+import type { Sites } from "./method.js";
+import { attachmentOn, bertLinears, bertRoles, layerSites } from "./sublayer.fixture.js";
 
 const runtime = testRuntime();
 afterAll(() => runtime.close());
 const layer = "bert.encoder.layer.0";
-const roles: Readonly<Record<string, LinearRole>> = {
-  "attention.self.query": "query",
-  "attention.self.key": "key",
-  "attention.self.value": "value",
-  "attention.output.dense": "attention-output",
-  "intermediate.dense": "up",
-  "output.dense": "down",
-};
-const sites: Sites = {
-  ...layerSites(1, 3),
-  linears: Object.entries(roles).map(([name, role]) => ({ path: `${layer}.${name}`, role, inFeatures: 3, outFeatures: 2, bias: true })),
-};
+const sites: Sites = { ...layerSites(1, 3), linears: bertLinears(0, 3, 2) };
 const configOf = (fields: object) => parseOptions("ia3 option", ia3.config, fields);
 const targets = (fields: object): object =>
   Object.fromEntries(
@@ -96,7 +85,7 @@ describe("a rescaled layer", () => {
       headModules: [],
       attachments: [attachmentOn(sites, ia3)],
     });
-    const y = m.linear(path, input("x", "float32", [4, 3]), roles[name]!, 2, { init: { kind: "constant", value: 0 } });
+    const y = m.linear(path, input("x", "float32", [4, 3]), bertRoles[name]!, 2, { init: { kind: "constant", value: 0 } });
     const params = paramsOf({ y });
     const scaleShape = feedforward ? [1, 3] : [2, 1];
     expect(params.find(({ leaf }) => leaf.path === `${path}.ia3_l`)!.value.shape).toEqual(scaleShape);

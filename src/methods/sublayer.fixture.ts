@@ -7,21 +7,36 @@ import { tanh } from "../ops/elementwise.js";
 import { type At, reader, total } from "../ops/reference.fixture.js";
 import { randomTensor, runGraph } from "../ops/run-graph.fixture.js";
 import type { Runtime } from "../runtime/session.js";
-import type { Attachment, Child, Method, Sites, SublayerSite } from "./method.js";
+import type { Attachment, Child, LinearRole, LinearSite, Method, Sites, SublayerSite } from "./method.js";
 
 /** One row of a reference. */
 export type Row = readonly number[];
 
+/** What the linear layers in a layer of BERT do, by their paths in it. */
+export const bertRoles: Readonly<Record<string, LinearRole>> = {
+  "attention.self.query": "query",
+  "attention.self.key": "key",
+  "attention.self.value": "value",
+  "attention.output.dense": "attention-output",
+  "intermediate.dense": "up",
+  "output.dense": "down",
+};
+
+/** The linear layers of BERT's layer `i`. */
+export function bertLinears(i: number, inFeatures: number, outFeatures = inFeatures): readonly LinearSite[] {
+  return Object.entries(bertRoles).map(([name, role]) => ({
+    path: `bert.encoder.layer.${i}.${name}`,
+    role,
+    inFeatures,
+    outFeatures,
+    bias: true,
+  }));
+}
+
 /** The sites of a model like BERT with `layers` layers. */
 export function layerSites(layers: number, width: number): Sites {
   return {
-    linears: Array.from({ length: layers }, (_, i) => ({
-      path: `bert.encoder.layer.${i}.attention.self.query`,
-      role: "query" as const,
-      inFeatures: width,
-      outFeatures: width,
-      bias: true,
-    })),
+    linears: Array.from({ length: layers }, (_, i) => bertLinears(i, width)).flat(),
     sublayers: Array.from({ length: layers }, (_, layer): SublayerSite[] => [
       { path: `bert.encoder.layer.${layer}.attention.output`, place: "attention", layer, width },
       { path: `bert.encoder.layer.${layer}.output`, place: "mlp", layer, width },
