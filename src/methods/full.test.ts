@@ -15,8 +15,7 @@ it("takes no option", () => {
     expect(() => parseOptions("full option", full.config, { [name]: [] })).toThrow(`full option "${name}" is not known`);
 });
 
-it("publishes weights under the base's own names, and passes over modules_to_save, which all are", () => {
+it("publishes weights under the base's own names", () => {
   expect(methodOfType("FULL")).toBe(full);
   expect(full.files.key("bert.pooler.dense.weight", null)).toBe("bert.pooler.dense.weight");
-  expect(full.files.inert).toEqual(["modules_to_save"]);
 });

@@ -4,8 +4,11 @@ import { openTinyModel } from "../../test/tiny-model.fixture.js";
 import { leaf, type Value } from "../core/graph.js";
 import { type Initializer, normal, ones, zeros } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
+import { lora } from "../methods/lora.js";
 import { add } from "../ops/elementwise.js";
 import { nodeRuntime } from "../runtime/node.js";
+import { textClassification } from "../tasks/text-classification.js";
+import { attach, forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
 
@@ -38,9 +41,13 @@ describe("a parameter starts", () => {
     expect(error.message).toBe("the checkpoint lacks classifier.bias, and nothing says how it starts");
   });
 
-  it("as the Euclidean norms of a weight's rows", async () => {
-    const { data } = await start("magnitude", [16], { kind: "row-norms", path: `${query}.weight` });
+  it("as what its method computes from the base's weights: DoRA's magnitudes are the norms of their rows", async () => {
+    const head: TaskHead = { task: textClassification, target: { kind: "number" } };
+    const attachment = attach(model, head, lora, lora.config.parse({ use_dora: true }), "user");
+    const params = await initialParams(model, forwardGraph(model, head, [attachment]), 0);
+    const [path, { data }] = [...params].find(([each]) => each.startsWith(query) && each.includes("magnitude"))!;
     const W = (await model.read(`${query}.weight`, [16, 16])).data;
+    expect(data, path).toHaveLength(16);
     for (const [i, norm] of data.entries()) expect(norm).toBeCloseTo(Math.hypot(...W.subarray(16 * i, 16 * (i + 1))), 5);
   });
 
