@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { topological } from "../src/core/graph.js";
-import { fillUniform, keyOf } from "../src/core/random.js";
-import { type Feeds, f32, type Tensor } from "../src/core/tensor.js";
 import { packTexts } from "../src/data/collate.js";
 import { memoryFiles } from "../src/io/memory-files.js";
 import { bottleneckPresets } from "../src/methods/bottleneck-config.js";
@@ -15,13 +13,14 @@ import type { BaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
 import { packingOf } from "../src/programs/limits.js";
 import { predictor } from "../src/programs/pipeline.js";
-import { loadProgram, type Params, type ProgramInputs, paramsOf } from "../src/programs/program.js";
+import { loadProgram, paramsOf } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
 import type { Runtime } from "../src/runtime/session.js";
 import type { Example } from "../src/tasks/task.js";
 import { textClassification } from "../src/tasks/text-classification.js";
 import type { TrainingOptions } from "../src/train/options.js";
 import { type TrainResult, train } from "../src/train/trainer.js";
+import { gradcheck } from "./model-gradcheck.fixture.js";
 import { collect, openTinyModel, type TinyFamily, tableOf, tinyFamilies, tinyOptions, tinyRows } from "./tiny-model.fixture.js";
 
 /** Configs under which a method is tried: the default, one that uses as much of it as goes, and the fields that are its own dropout. */
@@ -159,7 +158,8 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
     });
 
     it("has the right gradient, by central differences of the program's loss", async () => {
-      await gradcheck(model, method, config, examples, detached !== undefined && detached.field in fields ? detached.params : undefined);
+      const apart = detached !== undefined && detached.field in fields ? detached.params : undefined;
+      await gradcheck(model, head, attach(model, head, method, config, "user"), examples, { detached: apart });
     });
 
     it("learns: the loss falls", async () => {
@@ -247,88 +247,6 @@ async function logitsOf(model: BaseModel, adapter: Adapter, examples: readonly E
   const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();
   return logits;
-}
-
-/**
- * Moves all trained parameters off their start, then compares the program's gradients with central differences of its loss: along one random
- * direction of all, and along one for each parameter alone. Dropout is on, with the same masks in every run.
- */
-async function gradcheck(
-  model: BaseModel,
-  method: Method,
-  config: object,
-  examples: readonly Example[],
-  detached: RegExp | undefined,
-): Promise<void> {
-  const attachment = attach(model, head, method, config, "user");
-  const graph = trainGraph(model, head, [attachment], 0.1);
-  const program = await loadProgram(model, graph);
-  const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [leaf.path] : []));
-  const noise = (shape: readonly number[], size: number, ...name: string[]): Float32Array => {
-    const data = new Float32Array(size);
-    fillUniform(data, keyOf(11, ...name, shape.join()), -1, 1);
-    return data;
-  };
-  const initial = await initialParams(model, graph, 0);
-  const packed = packTexts(examples, packingOf(model, [attachment]));
-  const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target), lossScale: f32([1], []) };
-  const runWith = (values: Params): ReturnType<typeof program.run> =>
-    program.run({ batch, params: values, noise: [3, 1, 4] } satisfies ProgramInputs);
-  const compared = trained.filter((path) => detached?.test(path) !== true);
-  const directions = (attempt: number, paths: readonly string[]): ReadonlyMap<string, Float32Array> =>
-    new Map(paths.map((path) => [path, noise(initial.get(path)!.shape, initial.get(path)!.data.length, `way ${attempt}`, path)]));
-  const points: { readonly params: Params; readonly results: Feeds }[] = [];
-  const point = async (attempt: number): Promise<(typeof points)[number]> => {
-    const known = points[attempt];
-    if (known !== undefined) return known;
-    const params = new Map(
-      [...initial].map(([path, tensor]) => {
-        const off = trained.includes(path) ? 0.1 : 0;
-        return [path, moved(tensor, noise(tensor.shape, tensor.data.length, `start ${attempt}`, path), off)] as const;
-      }),
-    );
-    points[attempt] = { params, results: await runWith(params) };
-    return points[attempt];
-  };
-  const slope = (results: Feeds, ways: ReadonlyMap<string, Float32Array>): number =>
-    [...ways].reduce((sum, [path, way]) => sum + dot(results[`grad:${path}`]!.data as Float32Array, way), 0);
-  // a difference across a ReLU's kink is off, so other points get their turn, with smaller steps: a wrong gradient is wrong at all of them
-  const compare = async (paths: readonly string[], widest: number): Promise<void> => {
-    const faults: string[] = [];
-    for (let attempt = 0; attempt < 5; attempt++) {
-      const step = attempt === 0 ? widest : Math.max(widest / 4, 5e-4);
-      const { params, results } = await point(attempt);
-      const ways = directions(attempt, paths);
-      const at = async (distance: number): Promise<number> => {
-        const values = new Map(params);
-        for (const [path, way] of ways) values.set(path, moved(params.get(path)!, way, distance));
-        return (await runWith(values)).loss!.data[0] as number;
-      };
-      const numeric = ((await at(step)) - (await at(-step))) / (2 * step);
-      const analytic = slope(results, ways);
-      const scale = Math.max(Math.abs(numeric), 0.2); // of a sum over 16 rows: smaller slopes drown in float32's rounding
-      if (Math.abs(analytic - numeric) / scale < 5e-3) return;
-      faults.push(`analytic ${analytic}, numeric ${numeric}`);
-    }
-    expect.fail(`${paths.join(" ")}: ${faults.join("; ")}`);
-  };
-  await compare(compared, 1e-3);
-  for (const path of compared) await compare([path], 3e-3);
-  const { results } = await point(0);
-  const steep = compared.filter((path) => Math.abs(slope(results, directions(0, [path]))) > 0.2);
-  expect(steep.length).toBeGreaterThan(compared.length / 10);
-  await program.dispose();
-}
-
-function moved({ data, shape }: Tensor<"float32">, direction: Float32Array, step: number): Tensor<"float32"> {
-  return f32(
-    data.map((value, i) => value + step * direction[i]!),
-    shape,
-  );
-}
-
-function dot(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 }
 
 function farthest(a: Float32Array, b: Float32Array): number {

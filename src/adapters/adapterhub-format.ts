@@ -1,3 +1,4 @@
+import { misfits } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -10,7 +11,7 @@ import { bottleneckPresets } from "../methods/bottleneck-config.js";
 import type { Attachment } from "../methods/method.js";
 import { absentHead, isHeadParam, readHubHead } from "./adapterhub-head.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
-import { type Fit, matchTensors, missingFault, type NamedParam, type PublishedAdapter, type WantedParam } from "./published.js";
+import { type Fit, matchTensors, missingFault, type NamedParam, type PublishedAdapter, readPlaces, type WantedParam } from "./published.js";
 
 /** The weights of an adapter in AdapterHub's format: the first that is there is read, all are written, since Python asks for `.bin` by default. */
 const hubWeightsFiles = ["adapter.safetensors", "pytorch_adapter.bin"];
@@ -112,7 +113,7 @@ function hubConfig(where: string, published: Readonly<Record<string, unknown>>, 
   });
   const faults = [
     ...foreign.map(([key, value]) => `${key}: ${JSON.stringify(value)} is not supported here`),
-    ...(result.success ? [] : result.error.issues.map((issue) => `${[...issue.path, issue.message].join(": ")}`)),
+    ...(result.success ? [] : misfits(result.error)),
   ];
   if (!result.success || faults.length > 0) throw new ConfigError(`${where} does not fit:\n  ${faults.join("\n  ")}`);
   return result.data;
@@ -148,11 +149,11 @@ export function fitHubTensors(
   const { places, missing, faults } = matchTensors(stored, named, (name) => aliases.has(name) || unused(name, aliases));
   return {
     faults: [...missing.map(missingFault), ...faults],
-    async read() {
-      const tensors = new Map<string, Tensor<"float32">>();
-      for (const [path, name] of places) tensors.set(path, await source.readFloat32(original.get(name)!));
-      return tensors;
-    },
+    read: () =>
+      readPlaces(
+        source,
+        [...places].map(([path, name]) => [path, original.get(name)!]),
+      ),
   };
 }
 

@@ -7,7 +7,16 @@ import type { TensorSource } from "../io/tensor-source.js";
 import { writeTensors } from "../io/write-tensors.js";
 import { tasks } from "../tasks/index.js";
 import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
-import { type Fit, type HeadLayers, matchTensors, missingFault, noHead, type PublishedHead, type WantedParam } from "./published.js";
+import {
+  type Fit,
+  type HeadLayers,
+  matchTensors,
+  missingFault,
+  noHead,
+  type PublishedHead,
+  readPlaces,
+  type WantedParam,
+} from "./published.js";
 
 const configFile = "head_config.json";
 const weightsFiles = ["model_head.safetensors", "pytorch_model_head.bin"];
@@ -52,11 +61,7 @@ export async function readHubHead(files: Files): Promise<HubHead> {
       const { places, missing: lacking, faults } = matchTensors(source.tensors, named, (tensor) => isOtherHead(tensor, name));
       return {
         faults: [...lacking.map(missingFault), ...faults],
-        async read() {
-          const tensors = new Map<string, Tensor<"float32">>();
-          for (const [path, stored] of places) tensors.set(path, await source.readFloat32(stored));
-          return tensors;
-        },
+        read: () => readPlaces(source, places),
       };
     },
   };
@@ -94,7 +99,9 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     });
   }
   const { num_labels: outputs, layers, activation_function: activation, dropout_prob: dropout } = config;
-  if (typeof outputs !== "number" || typeof layers !== "number") throw new ConfigError(`${where}: config lacks num_labels or layers`);
+  if (!isCount(outputs) || !isCount(layers)) {
+    throw new ConfigError(`${where}: num_labels and layers must be whole numbers above 0, not ${outputs} and ${layers}`);
+  }
   const structure: HeadLayers = {
     layers,
     activation: typeof activation === "string" ? activation : null,
@@ -104,6 +111,10 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
   };
   const unnamed = Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
   return { task, labels: labelsOf(config.label2id) ?? unnamed, outputs: () => outputs, structure };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) > 0;
 }
 
 /** Label names in id order; undefined where the ids are not 0, 1, 2, … */

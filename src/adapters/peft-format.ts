@@ -1,3 +1,4 @@
+import { misfits } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -8,7 +9,7 @@ import type { TensorSource } from "../io/tensor-source.js";
 import { methodOfType } from "../methods/index.js";
 import type { Attachment, PeftMethod } from "../methods/method.js";
 import { taskOfType } from "../tasks/index.js";
-import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdapter, type WantedParam } from "./published.js";
+import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdapter, readPlaces, type WantedParam } from "./published.js";
 
 /** The files of Hugging Face PEFT's format. */
 export const configFile = "adapter_config.json";
@@ -64,9 +65,7 @@ function publishedConfig(where: string, method: PeftMethod, json: Readonly<Recor
   method.files.refuse?.(json);
   const result = method.config.safeParse(own);
   if (result.success) return result.data;
-  throw new ConfigError(
-    `${where} does not fit:\n  ${result.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("\n  ")}`,
-  );
+  throw new ConfigError(`${where} does not fit:\n  ${misfits(result.error).join("\n  ")}`);
 }
 
 function isEmpty(value: unknown): boolean {
@@ -86,11 +85,7 @@ function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly W
   const lacking = missing.filter((param) => anyOptional || !optional(param));
   return {
     faults: [...lacking.map(missingFault), ...faults],
-    async read() {
-      const tensors = new Map<string, Tensor<"float32">>();
-      for (const [path, name] of places) tensors.set(path, await source.readFloat32(name));
-      return tensors;
-    },
+    read: () => readPlaces(source, places),
   };
 }
 

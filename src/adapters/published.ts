@@ -1,6 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
 import { AttachError } from "../errors.js";
-import type { StoredTensor } from "../io/tensor-source.js";
+import type { StoredTensor, TensorSource } from "../io/tensor-source.js";
 import type { Method } from "../methods/method.js";
 
 /** An adapter as its files say, before it meets a model. */
@@ -104,6 +104,16 @@ export function matchTensors(
   const used = new Set(places.values());
   for (const [name, { shape }] of stored) if (!used.has(name) && !ignored(name)) faults.push(`${name}: [${shape}], not expected`);
   return { places, missing, faults };
+}
+
+/** The tensors that stand in a file under these names, by the parameters' paths. */
+export async function readPlaces(
+  source: TensorSource,
+  places: Iterable<readonly [path: string, name: string]>,
+): Promise<ReadonlyMap<string, Tensor<"float32">>> {
+  const tensors = new Map<string, Tensor<"float32">>();
+  for (const [path, name] of places) tensors.set(path, await source.readFloat32(name));
+  return tensors;
 }
 
 /** The fault of a parameter that is nowhere. */

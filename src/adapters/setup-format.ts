@@ -1,3 +1,4 @@
+import { misfits } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -24,7 +25,7 @@ export async function readSetup(files: Files): Promise<PublishedAdapter> {
   if (!isRecord(json) || !isRecord(json.adapter_setup)) throw new ConfigError(`${where} has no "adapter_setup"`);
   const { name, adapter } = await readBlock(files, where, json.adapter_setup);
   const last = lastLeaf({ name, adapter });
-  const given = typeof json.head_setup === "string" ? json.head_setup : last.name;
+  const given = typeof json.head_setup === "string" ? folderName(where, json.head_setup) : last.name;
   const own = await readHubHead(subfolder(files, given));
   return own.tensors === undefined ? adapter : withHead(adapter, own);
 }
@@ -53,11 +54,19 @@ function isHeadOfAll(path: string): boolean {
   return !path.includes(":") && isHeadParam(path);
 }
 
+/** An adapter's name, which is also that of its folder. Throws ConfigError for what would lead elsewhere, or into others' tensors' names. */
+function folderName(where: string, name: unknown): string {
+  if (typeof name === "string" && /^[^/\\:,]+$/.test(name) && !/^\.+$/.test(name)) return name;
+  throw new ConfigError(`${where}: this is no adapter's name: ${JSON.stringify(name)}`, {
+    hint: "a name is that of a folder beside adapter_setup.json",
+  });
+}
+
 async function readBlock(files: Files, where: string, block: Readonly<Record<string, unknown>>): Promise<PublishedChild> {
   const { type, children: members, kwargs } = block;
   if (!Array.isArray(members)) throw new ConfigError(`${where}: a block of type "${String(type)}" has no children`);
   if (type === "single") {
-    const name = String(members[0]);
+    const name = folderName(where, members[0]);
     return { name, adapter: await readHubAdapter(subfolder(files, name), name) };
   }
   const method = compositionOfType(String(type));
@@ -70,8 +79,7 @@ async function readBlock(files: Files, where: string, block: Readonly<Record<str
   const fusion = "setup" in method.files && method.files.fusion === true ? await readFusion(files, name) : undefined;
   const config = method.config.safeParse(fusion?.config ?? (isRecord(kwargs) ? kwargs : {}));
   if (!config.success) {
-    const faults = config.error.issues.map((issue) => [...issue.path, issue.message].join(": "));
-    throw new ConfigError(`${where}: ${method.name} does not fit:\n  ${faults.join("\n  ")}`);
+    throw new ConfigError(`${where}: ${method.name} does not fit:\n  ${misfits(config.error).join("\n  ")}`);
   }
   const adapter: PublishedAdapter = {
     origin: files.origin,

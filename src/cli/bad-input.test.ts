@@ -7,6 +7,7 @@ import { tinyRows } from "../../test/tiny-model.fixture.js";
 import type { Row } from "../data/rows.js";
 import { directory } from "../io/directory.js";
 import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
+import { type BadInput, expectRefusal } from "./bad-input.fixture.js";
 import { peft } from "./run-peft.fixture.js";
 
 let folder = "";
@@ -54,18 +55,6 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true }));
 afterEach(() => vi.unstubAllEnvs());
-
-interface BadInput {
-  /** What is wrong, for the test's name. */
-  readonly what: string;
-  /** `{name}` is a file of the test's folder. */
-  readonly args: string;
-  readonly code: 1 | 2;
-  /** What stands before the hint. */
-  readonly error: RegExp;
-  readonly hint?: RegExp;
-  readonly env?: Readonly<Record<string, string>>;
-}
 
 const train = "train --model {model} --out {out}";
 
@@ -321,19 +310,7 @@ const cases: readonly BadInput[] = [
 ];
 
 describe("each ends in a clear error and leaves nothing behind:", () => {
-  test.each(cases)("$what", async ({ args, code, error, hint, env = {} }) => {
-    vi.stubEnv("HF_HOME", at("cache"));
-    for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
-    const before = (await readdir(folder)).sort();
-    const run = await peft([...args.split(" ").map((word) => word.replace(/\{(.+?)\}/g, (_, name: string) => at(name))), "--json"]);
-    expect(run.stderr).not.toMatch(/E_INTERNAL|\n {4}at /);
-    const [message = "", advice = ""] = run.stderr.split("\nhint: ");
-    expect(message).toMatch(error);
-    if (hint !== undefined) expect(advice).toMatch(hint);
-    expect(run.code).toBe(code);
-    expect(run.stdout).toBe("");
-    expect((await readdir(folder)).sort().filter((name) => name !== "cache")).toEqual(before.filter((name) => name !== "cache"));
-  });
+  test.each(cases)("$what", (input) => expectRefusal(folder, input));
 
   test("a folder that was there stays", async () => {
     await mkdir(at("kept"));

@@ -36,6 +36,11 @@ export function parseOptions<T>(
   throw new ConfigError([...new Set(faults)].join("; "), { hint: hints.length > 0 ? hints.join(" ") : undefined });
 }
 
+/** What does not fit a schema, a line each, as schemas say it: for files, whose fields are not the user's words. */
+export function misfits({ issues }: z.ZodError): readonly string[] {
+  return issues.map(({ path, message }) => (path.length === 0 ? message : `${path.map(String).join(".")}: ${message}`));
+}
+
 /** What is wrong with a value, in words: `expected a number above 0, got "abc"`. */
 export function unfit(schema: z.ZodType, value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);

@@ -64,6 +64,7 @@ export const bottleneck: Method<BottleneckConfig, BottleneckPlan> = {
     const widths = new Map(
       places.map(({ path, layer, width }) => [path, Math.max(1, Math.floor(width / factorOf(c.reduction_factor, layer)))]),
     );
+    if (c.inv_adapter !== null) checkInvertible(sites, c);
     if (c.phm_layer) checkDivisible(places[0]!.width, widths, c);
     return { widths, backbone: sites.embeddings[0]!.path };
   },
@@ -86,6 +87,9 @@ function refuseUntrainable(c: BottleneckConfig): void {
   const refused = [
     ...(c.stochastic_depth > 0 ? ["stochastic_depth: leave it 0, or use dropout"] : []),
     ...(c.init_weights_seed === null ? [] : ["init_weights_seed: the run's seed sets how adapters start"]),
+    ...(c.phm_layer && c.init_weights !== "bert"
+      ? [`init_weights "${c.init_weights}" with phm_layer, whose projections start in their own way`]
+      : []),
     ...(c.cross_adapter ? ["cross_adapter: this model has no cross-attention"] : []),
   ];
   if (refused.length > 0) throw new ConfigError(`not supported in training:\n  ${refused.join("\n  ")}`);
@@ -114,6 +118,14 @@ function checkLayers({ sublayers }: Sites, c: BottleneckConfig, origin: ConfigOr
   const unknown = named.filter((key) => !layers.map(String).includes(key));
   if (unknown.length > 0)
     throw new ConfigError(`the model has no layer ${[...new Set(unknown)].join(", ")}`, { hint: `its layers: 0 to ${layers.length - 1}` });
+}
+
+function checkInvertible({ embeddings }: Sites, { inv_adapter_reduction_factor: factor }: BottleneckConfig): void {
+  const half = Math.floor(embeddings[0]!.width / 2);
+  if (factor! <= half) return;
+  throw new ConfigError(`inv_adapter_reduction_factor ${factor} leaves the invertible adapter no width`, {
+    hint: `half of the embeddings is ${half} wide: choose ${half} or less`,
+  });
 }
 
 function checkDivisible(modelWidth: number, widths: ReadonlyMap<string, number>, { phm_dim }: BottleneckConfig): void {

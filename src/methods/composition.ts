@@ -25,7 +25,9 @@ export function compositionPlan(
   origin: ConfigOrigin,
   { nested, adapterLayersOnly }: CompositionRules,
 ): CompositionPlan {
-  if (children.length < (origin === "file" ? 1 : 2)) throw new ConfigError(`${name} needs two adapters or more, not ${children.length}`);
+  if (children.length < (origin === "file" ? 1 : 2)) {
+    throw new ConfigError(`${name} needs two adapters or more, not ${children.length}`, { hint: "name each with --adapter name=folder" });
+  }
   const names = children.flatMap(leaves).map((leaf) => leaf.name);
   const twice = names.filter((each, i) => names.indexOf(each) !== i);
   const unfit = children.flatMap((child) => {
@@ -35,7 +37,8 @@ export function compositionPlan(
       return nested.includes(method.name) ? [] : [`${method.name}: ${name} can hold ${nested.join(", ") || "no composition"}`];
     if (inPlace || method.tokens !== undefined || method.keyValue !== undefined)
       return [`${child.name}: ${method.name} changes ${inPlace ? "the base's own weights" : "what attention reads"}`];
-    if (adapterLayersOnly && method.sublayer === undefined) return [`${child.name}: ${name} takes adapter layers, not ${method.name}`];
+    if (method.sublayer === undefined && (adapterLayersOnly || method.linear === undefined))
+      return [`${child.name}: ${name} takes adapter layers, not ${method.name}`];
     return [];
   });
   const faults = [...twice.map((each) => `two adapters are named "${each}"`), ...unfit];

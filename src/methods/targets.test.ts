@@ -2,23 +2,13 @@ import { describe, expect, it } from "vitest";
 import { failure } from "../../test/failure.fixture.js";
 import { AttachError, ConfigError } from "../errors.js";
 import type { LinearRole, LinearSite, Sites } from "./method.js";
+import { bertLinears, bertRoles } from "./sublayer.fixture.js";
 import { compactTargets, isSaved, matchTargets, patternValue, type TargetConfig } from "./targets.js";
-
-const roles: Readonly<Record<string, LinearRole>> = {
-  "attention.self.query": "query",
-  "attention.self.key": "key",
-  "attention.self.value": "value",
-  "attention.output.dense": "attention-output",
-  "intermediate.dense": "up",
-  "output.dense": "down",
-};
 
 /** The linear layers of a BERT with `layers` layers. */
 function bertSites(layers: number, headModules: readonly string[] = ["classifier"]): Sites {
   const site = (path: string, role: LinearRole): LinearSite => ({ path, role, inFeatures: 4, outFeatures: 4, bias: true });
-  const linears = Array.from({ length: layers }, (_, i) =>
-    Object.entries(roles).map(([name, role]) => site(`bert.encoder.layer.${i}.${name}`, role)),
-  ).flat();
+  const linears = Array.from({ length: layers }, (_, i) => bertLinears(i, 4)).flat();
   linears.push(site("bert.pooler.dense", "pooler"), site("classifier", "head"));
   return { linears, sublayers: [], tokens: [], embeddings: [], attentions: [], weights: [], headModules };
 }
@@ -122,7 +112,7 @@ describe("matchTargets", () => {
     const error = await failure(() => match({ target_modules: ["q_proj"] }));
     expect(error).toBeInstanceOf(AttachError);
     expect(error.message).toBe('target_modules ["q_proj"] match no linear layer of this model');
-    for (const [name, role] of Object.entries(roles)) expect(error.hint).toContain(`bert.encoder.layer.0.${name} (${role})`);
+    for (const [name, role] of Object.entries(bertRoles)) expect(error.hint).toContain(`bert.encoder.layer.0.${name} (${role})`);
     expect(error.hint).toContain("bert.pooler.dense (pooler)");
     expect(error.hint).not.toContain("classifier");
     expect(error.hint).toContain('"all-linear"');

@@ -12,13 +12,16 @@ import { validate } from "./graph-check.js";
 import { reshape } from "./movement.js";
 import { sum } from "./reduce.js";
 
-/** Runs a graph once. `feeds` are by input name ("x", not "batch:x"). */
+/** Runs a graph once. `feeds` are by input name ("x", not "batch:x"), or `param:` and a parameter's path. */
 export async function runGraph(runtime: Runtime, outputs: Readonly<Record<string, Value>>, feeds: Feeds): Promise<Feeds> {
   validate(outputs);
   const session = await runtime.createSession(emit(outputs).bytes);
   const used = new Set([...topological(Object.values(outputs))].map(({ source }) => (source.kind === "op" ? undefined : feedName(source))));
   const named = Object.fromEntries(
-    Object.entries(feeds).flatMap(([name, tensor]) => (used.has(`batch:${name}`) ? [[`batch:${name}`, tensor]] : [])),
+    Object.entries(feeds).flatMap(([name, tensor]) => {
+      const feed = name.startsWith("param:") ? name : `batch:${name}`;
+      return used.has(feed) ? [[feed, tensor]] : [];
+    }),
   );
   const results = await session.run(named);
   await session.dispose();

@@ -1,5 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
 import { ConfigError } from "../errors.js";
+import { leaves } from "../methods/composition.js";
 import { compositions } from "../methods/index.js";
 import type { Attachment, Child, Method } from "../methods/method.js";
 import { stack } from "../methods/stack.js";
@@ -30,9 +31,13 @@ export interface Composed {
  */
 export function composeTrained(model: BaseModel, head: TaskHead, method: Method, config: object, held: readonly NamedAdapter[]): Composed {
   if (held.length === 0) return { attachment: attach(model, head, method, config, "user"), params: new Map() };
-  if (compositions.includes(method)) return compose(model, head, method, config, held);
-  const top: Child = { name: topName, trained: true, attachment: attach(model, head, method, config, "user") };
-  return compose(model, head, stack, {}, held, [top]);
+  const onTop = (): Composed => {
+    const top: Child = { name: topName, trained: true, attachment: attach(model, head, method, config, "user") };
+    return compose(model, head, stack, {}, held, [top]);
+  };
+  const composed = compositions.includes(method) ? compose(model, head, method, config, held) : onTop();
+  checkFiles(composed.attachment);
+  return composed;
 }
 
 /** Plans a composition of adapters, and of children on top that have no values yet. The adapters of stacks within a stack become its own. */
@@ -55,6 +60,16 @@ export function compose(
     for (const [path, tensor] of adapter.params) params.set(flat ? path : `${name}:${path}`, tensor);
   }
   return { attachment: attach(model, head, method, config, "user", [...children, ...top]), params };
+}
+
+/** What was trained must be written in the end, and AdapterHub's files of compositions hold adapter layers only. */
+function checkFiles(attachment: Attachment): void {
+  const others = leaves({ name: "", trained: false, attachment }).filter((leaf) => !("library" in leaf.attachment.method.files));
+  if (others.length === 0) return;
+  const names = others.map((leaf) => `${leaf.attachment.method.name} (${leaf.name})`);
+  throw new ConfigError(`what is trained on top of adapters, and these, must be adapter layers, not ${names.join(", ")}`, {
+    hint: "AdapterHub's files of compositions hold adapter layers only; train --method seq_bn on others of that kind",
+  });
 }
 
 /** Names become folders and parts of tensors' names. */
