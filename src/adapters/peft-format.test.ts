@@ -151,16 +151,19 @@ describe("adapter_config.json", () => {
     expect(error.message).not.toContain("lora_alpha");
   });
 
-  it.each(["pissa", "pissa_niter_16", "olora", "corda", "loftq"])("refuses init_lora_weights %s and says what to do", async (init) => {
+  it.each(["pissa_niter_16", "olora", "corda", "loftq"])("refuses init_lora_weights %s and says what to do", async (init) => {
     const error = await failure(async () => read(withFields(await written(), { init_lora_weights: init })));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain(`init_lora_weights "${init}" changes the base model's weights`);
     expect(error.hint).toContain("path_initial_model_for_weight_conversion");
   });
 
-  it.each([true, false, "gaussian", "eva", "orthogonal"])("takes init_lora_weights %s, which leaves the base alone", async (init) => {
-    await expect(read(withFields(await written(), { init_lora_weights: init }))).resolves.toBeDefined();
-  });
+  it.each([true, false, "gaussian", "eva", "lora_ga", "mica", "orthogonal"])(
+    "takes init_lora_weights %s, which leaves the base alone",
+    async (init) => {
+      await expect(read(withFields(await written(), { init_lora_weights: init }))).resolves.toBeDefined();
+    },
+  );
 
   it("lists fields that do not fit", async () => {
     const error = await failure(async () => read(withFields(await written(), { r: "8", lora_dropout: 2 })));

@@ -6,6 +6,7 @@ import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methodOfType } from "../methods/index.js";
 import type { Attachment, PeftMethod } from "../methods/method.js";
+import { savedModules } from "../methods/targets.js";
 import { taskOfType } from "../tasks/index.js";
 import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdapter, type WantedParam } from "./published.js";
 
@@ -53,7 +54,7 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
 function publishedConfig(where: string, method: PeftMethod, json: Readonly<Record<string, unknown>>): object {
   const own: Record<string, unknown> = {};
   const foreign: string[] = [];
-  for (const [key, value] of Object.entries(json)) {
+  for (const [key, value] of Object.entries(method.files.read?.(json) ?? json)) {
     if (key in method.config.shape) own[key] = key === "modules_to_save" && Array.isArray(value) ? [...new Set(value)] : value;
     else if (!commonFields.includes(key) && !method.files.inert.includes(key) && !isEmpty(value))
       foreign.push(`${key}: ${JSON.stringify(value)}`);
@@ -63,7 +64,6 @@ function publishedConfig(where: string, method: PeftMethod, json: Readonly<Recor
       hint: "ignoring these fields would give wrong results, so the adapter is refused",
     });
   }
-  method.files.refuse?.(json);
   const result = method.config.safeParse(own);
   if (result.success) return result.data;
   throw new ConfigError(
@@ -125,15 +125,14 @@ export function writePeftAdapter(
     const { full, bare } = keysOf(method, path, plan, context.prefix);
     return method.files.bare === true ? bare : full;
   };
-  const extra = "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
   const json: Record<string, unknown> = {
-    ...method.files.publish(config, plan),
+    ...method.files.publish(config, plan, context.base),
     peft_type: method.files.peft_type,
     task_type: context.taskType,
     base_model_name_or_path: context.base,
     revision: context.revision,
     inference_mode: true,
-    modules_to_save: [...new Set([...context.savedModules, ...extra])],
+    modules_to_save: [...new Set([...context.savedModules, ...savedModules(config)])],
   };
   const sorted = Object.keys(json)
     .sort()

@@ -39,6 +39,8 @@ describe("the config", () => {
       target_modules: null,
       exclude_modules: null,
       use_rslora: false,
+      init_lora_weights: true,
+      lora_bias: false,
       use_dora: false,
       rank_pattern: {},
       alpha_pattern: {},
@@ -46,6 +48,7 @@ describe("the config", () => {
       layers_to_transform: null,
       layers_pattern: null,
       modules_to_save: null,
+      loraplus_lr_ratio: 1,
     });
   });
 
@@ -134,7 +137,7 @@ describe("biases", () => {
 });
 
 describe("the published config", () => {
-  const publish = (fields: object) => lora.files.publish(configOf(fields), planOf(fields));
+  const publish = (fields: object) => lora.files.publish(configOf(fields), planOf(fields), "org/base");
 
   it("names the targets", () => {
     expect(publish({ r: 3 })).toMatchObject({ r: 3, target_modules: ["query", "value"], fan_in_fan_out: false, init_lora_weights: true });

@@ -58,6 +58,11 @@ export function matchTargets(
   return matched;
 }
 
+/** A config's `modules_to_save`; none where it has no such field. */
+export function savedModules(config: object): readonly string[] {
+  return "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
+}
+
 /** Whether a module path is under one of `modules_to_save`: PEFT compares the end of each of the path's parents, without a dot boundary. */
 export function isSaved(path: string, entries: readonly string[]): boolean {
   const parts = path.split(".");
@@ -67,10 +72,23 @@ export function isSaved(path: string, entries: readonly string[]): boolean {
   });
 }
 
-/** Whether PEFT's `rank_pattern` and `alpha_pattern` keys match a module: at the path's end, starting at a dot boundary, "." matches anything. */
+/** What PEFT's `rank_pattern` or `alpha_pattern` has for a module: the first key that matches it. */
 export function patternValue(path: string, pattern: Readonly<Record<string, number>>, otherwise: number): number {
-  for (const [key, value] of Object.entries(pattern)) if (regex(`(.*\\.)?(${key})`, key).test(path)) return value;
-  return otherwise;
+  return Object.entries(pattern).find(([key]) => matchesPattern(path, key))?.[1] ?? otherwise;
+}
+
+/** Throws AttachError for keys of a pattern that match none of the targets. */
+export function checkPattern(name: string, pattern: Readonly<Record<string, number>>, targets: readonly LinearSite[]): void {
+  const idle = Object.keys(pattern).filter((key) => !targets.some(({ path }) => matchesPattern(path, key)));
+  if (idle.length === 0) return;
+  throw new AttachError(`${name}: ${idle.map((each) => `"${each}"`).join(", ")} match none of the adapted layers`, {
+    hint: `a key matches the end of a path: ${targets[0]!.path}`,
+  });
+}
+
+/** Keys match at the path's end, starting at a dot boundary; "." matches anything. */
+function matchesPattern(path: string, key: string): boolean {
+  return regex(`(.*\\.)?(${key})`, key).test(path);
 }
 
 /** A short list of names that, matched as suffixes, gives exactly these sites; full paths where no short one does. */

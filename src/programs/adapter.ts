@@ -1,5 +1,6 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
+import type { Value } from "../core/graph.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
@@ -44,14 +45,10 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const graph = forwardGraph(model, head, [attachment]);
-  const params = await fitted(
-    model,
-    published,
-    attachment,
-    wantedOf(graph).filter(({ path }) => !weights.has(path)),
-  );
-  return { head, attachment, params };
+  const brought = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
+  const graph = Object.fromEntries(brought.map(({ value, leaf }) => [leaf.path, value]));
+  const known = await fitted(model, published, attachment, graph);
+  return { head, attachment, params: await initialParams(model, graph, 0, known) };
 }
 
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
@@ -60,22 +57,19 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = wantedOf(graph);
-  const tensors = await fitted(model, published, attachment, wanted);
-  const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
-  return { head, attachment, params };
+  const known = await fitted(model, published, attachment, graph);
+  return { head, attachment, params: await initialParams(model, graph, 0, known) };
 }
 
-function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
-  return paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
-}
-
+/** The values of a graph's parameters that the files hold. */
 async function fitted(
   model: BaseModel,
   published: PublishedAdapter,
   attachment: Attachment,
-  wanted: readonly WantedParam[],
+  graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
+  const stored = paramsOf(graph).filter(({ leaf }) => leaf.derived !== true);
+  const wanted = stored.map(({ value, leaf }): WantedParam => ({ path: leaf.path, shape: value.shape.map(Number) }));
   const { faults, read } = published.fit(wanted, placeOf(model, attachment));
   checkFit(published, faults);
   return read();
