@@ -27,12 +27,20 @@ it("has all golden cases", () => {
     "bert-bitfit",
     "bert-ia3",
     "bert-lora-dora",
+    "bert-lora-pissa",
     "bert-prefix",
     "bert-prompt",
     "bert-ptuning",
     "bert-token-lora",
+    "bert-token-prompt-text",
     "distilbert-lora",
+    "distilbert-lora-bias",
+    "distilbert-prompt",
+    "roberta-ia3",
     "roberta-lora",
+    "roberta-lora-saved",
+    "roberta-prefix",
+    "roberta-ptuning",
   ]);
 });
 
