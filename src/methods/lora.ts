@@ -127,7 +127,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     const up = (addend?: Value): Value => gemm(low, B, { transB: true, alpha: scaling }, addend);
     if (c.lora_bias) return add(up(call.y), scale(p.param("lora_B.bias", [site.outFeatures], start.bias, { decay: false }), scaling));
     if (!c.use_dora) return up(call.y);
-    const m = p.param("lora_magnitude_vector", [site.outFeatures], rowNorms(`${site.path}.weight`), { decay: false });
+    const m = p.param("lora_magnitude_vector", [site.outFeatures], rowNorms(`${site.path}.weight`));
     // a constant for the gradient: DoRA (Liu et al. 2024, arXiv:2402.09353, §4.3)
     const ratio = div(m, reshape(detach(sqrt(squaredNorms(call, A, B, scaling))), [site.outFeatures]));
     if (x !== call.x) return add(call.y, add(mul(call.matmul(x), sub(ratio, scalar(1))), mul(up(), ratio)));
