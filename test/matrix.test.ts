@@ -91,11 +91,7 @@ const settings: Readonly<Record<string, Settings>> = {
   },
   bitfit: { configs: [{}, { biases: "query-and-up" }, { train: "norms" }], zeroStart: true, rate: 3e-2, falls: [80, 0.65] },
   "prefix-tuning": {
-    configs: [
-      { num_virtual_tokens: 3 },
-      { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6 },
-      { num_virtual_tokens: 2, init_weights: "zero" },
-    ],
+    configs: [{ num_virtual_tokens: 3 }, { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6, init_weights: "zero" }],
     zeroStart: false,
     rate: 5e-2,
     falls: [80, 0.75],

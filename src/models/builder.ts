@@ -230,9 +230,10 @@ export class ModelBuilder {
 
   /** Parameters at `path`; `holder` is what the paths of a composition's children start with, `frozen` says that it does not train them. */
   #scope(path: string, holder = "", frozen = false): ParamScope {
+    const whole = (name: string): string => `${holder}${path === "" ? name : `${path}.${name}`}`;
     return {
       param: (name, shape, init, { trained = true, ...options } = {}) =>
-        this.#param(`${holder}${path === "" ? name : `${path}.${name}`}`, shape, init, { trained: trained && !frozen, ...options }),
+        this.#param(whole(name), shape, init, { trained: trained && !frozen, ...options }),
       dropout: (x, rate) => (this.#options.dropout === undefined || frozen ? x : this.#drop(`${holder}${path}.adapter`, x, rate)),
       shared: () => this.#scope("", holder, frozen),
       child: ({ name, trained }: Child) => this.#scope(path, `${holder}${name}:`, frozen || !trained),
@@ -240,7 +241,7 @@ export class ModelBuilder {
         if (!frozen) this.#penalties.push(penalty);
       },
       publish: (name, value) => {
-        this.#published.set(`${holder}${name}`, value);
+        this.#published.set(whole(name), value);
         return value;
       },
     };
