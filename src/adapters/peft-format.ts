@@ -6,7 +6,6 @@ import { openSafetensors, writeSafetensors } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methodOfType } from "../methods/index.js";
 import type { Attachment, PeftMethod } from "../methods/method.js";
-import { savedModules } from "../methods/targets.js";
 import { taskOfType } from "../tasks/index.js";
 import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdapter, type WantedParam } from "./published.js";
 
@@ -108,7 +107,7 @@ export interface PeftContext {
   readonly taskType: string;
   readonly base: string;
   readonly revision: string | null;
-  /** Modules whose weights are in the file in full: the task's head and what the checkpoint lacked. */
+  /** Modules whose weights are in the file in full: the task's head, what the checkpoint lacked, and modules_to_save. */
   readonly savedModules: readonly string[];
   /** The prefix of the backbone's paths (`bert`), for formats that leave it out. */
   readonly prefix: string;
@@ -132,7 +131,7 @@ export function writePeftAdapter(
     base_model_name_or_path: context.base,
     revision: context.revision,
     inference_mode: true,
-    modules_to_save: [...new Set([...context.savedModules, ...savedModules(config)])],
+    modules_to_save: [...new Set(context.savedModules)],
   };
   const sorted = Object.keys(json)
     .sort()

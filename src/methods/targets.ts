@@ -65,11 +65,28 @@ export function savedModules(config: object): readonly string[] {
 
 /** Whether a module path is under one of `modules_to_save`: PEFT compares the end of each of the path's parents, without a dot boundary. */
 export function isSaved(path: string, entries: readonly string[]): boolean {
+  return withParents(path).some((module) => entries.some((entry) => module.endsWith(entry)));
+}
+
+/**
+ * Entries of `modules_to_save` that PEFT can read back, given the paths of a model's modules. Where one of the modules meant lies within another,
+ * PEFT saves both and then fails on its own file: those are named by the outer ones' whole paths.
+ */
+export function separateModules(entries: readonly string[], modules: readonly string[]): readonly string[] {
+  const meant = [...new Set(modules.flatMap(withParents))].filter((module) => entries.some((entry) => module.endsWith(entry)));
+  const outer = meant.filter((module) => !meant.some((other) => module.startsWith(`${other}.`)));
+  return outer.length === meant.length ? entries : outer;
+}
+
+/** A module's path and those of the modules that it lies in, outermost first. */
+function withParents(path: string): readonly string[] {
   const parts = path.split(".");
-  return parts.some((_, i) => {
-    const parent = parts.slice(0, i + 1).join(".");
-    return entries.some((entry) => parent.endsWith(entry));
-  });
+  return parts.map((_, i) => parts.slice(0, i + 1).join("."));
+}
+
+/** The modules that hold weights, by the weights' paths. */
+export function modulesOf(sites: Sites): readonly string[] {
+  return [...new Set(sites.weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))))];
 }
 
 /** What PEFT's `rank_pattern` or `alpha_pattern` has for a module: the first key that matches it. */

@@ -2,7 +2,7 @@ import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import { AttachError, ModelError } from "../errors.js";
 import type { Attachment, Child, ConfigOrigin, Method, Sites } from "../methods/method.js";
-import { isSaved, savedModules } from "../methods/targets.js";
+import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
 import type { Head } from "../models/family.js";
 import { type LayeredHead, layeredHead } from "../models/layered-head.js";
@@ -101,7 +101,7 @@ export function attach(
 /** Throws AttachError that lists a config's modules_to_save which are none of the model's. */
 function checkSaved(sites: Sites, config: object): void {
   const entries = savedModules(config);
-  const modules = [...new Set(sites.weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))))];
+  const modules = modulesOf(sites);
   const idle = entries.filter((entry) => !modules.some((module) => isSaved(module, [entry])));
   if (idle.length === 0) return;
   const names = [...new Set(modules.flatMap((module) => module.split(".").filter((part) => !/^\d+$/.test(part))))].sort();
