@@ -45,10 +45,18 @@ const settings: Readonly<Record<string, Settings>> = {
   lora: {
     configs: [
       {},
-      { target_modules: "all-linear", bias: "all", use_rslora: true, rank_pattern: { "q[a-z_]+": 3 }, modules_to_save: ["pooler"] },
-      { use_dora: true, target_modules: "all-linear" },
+      {
+        target_modules: "all-linear",
+        bias: "all",
+        lora_bias: true,
+        use_rslora: true,
+        rank_pattern: { "q[a-z_]+": 3 },
+        modules_to_save: ["word_embeddings", "LayerNorm"],
+      },
+      { init_lora_weights: "pissa", r: 4, rank_pattern: { "v[a-z_]+": 3 }, use_rslora: true, loraplus_lr_ratio: 2 },
+      { use_dora: true, target_modules: "all-linear", init_lora_weights: "pissa_niter_2", r: 4 },
     ],
-    dropout: { lora_dropout: 0.3 },
+    dropout: { lora_dropout: 0.3, init_lora_weights: "orthogonal" },
     zeroStart: true,
     rate: 2e-2,
     falls: [30, 0.4],
@@ -82,12 +90,21 @@ const settings: Readonly<Record<string, Settings>> = {
   },
   bitfit: { configs: [{}, { biases: "query-and-up" }, { train: "norms" }], zeroStart: true, rate: 3e-2, falls: [80, 0.65] },
   "prefix-tuning": {
-    configs: [{ num_virtual_tokens: 3 }, { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6 }],
+    configs: [{ num_virtual_tokens: 3 }, { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6, init_weights: "zero" }],
     zeroStart: false,
     rate: 5e-2,
     falls: [80, 0.75],
   },
-  "prompt-tuning": { configs: [{ num_virtual_tokens: 3 }], zeroStart: false, rate: 5e-2, falls: [80, 0.75] },
+  "prompt-tuning": {
+    configs: [
+      { num_virtual_tokens: 3 },
+      { num_virtual_tokens: 5, prompt_tuning_init: "TEXT", prompt_tuning_init_text: "how many hats" },
+      { num_virtual_tokens: 4, prompt_tuning_init: "SAMPLE_VOCAB" },
+    ],
+    zeroStart: false,
+    rate: 5e-2,
+    falls: [80, 0.75],
+  },
   "p-tuning": {
     configs: [
       { num_virtual_tokens: 3 },

@@ -29,12 +29,20 @@ it("has all golden cases", () => {
     "bert-ia3",
     "bert-lora-bin",
     "bert-lora-dora",
+    "bert-lora-pissa",
     "bert-prefix",
     "bert-prompt",
     "bert-ptuning",
     "bert-token-lora",
+    "bert-token-prompt-text",
     "distilbert-lora",
+    "distilbert-lora-bias",
+    "distilbert-prompt",
+    "roberta-ia3",
     "roberta-lora",
+    "roberta-lora-saved",
+    "roberta-prefix",
+    "roberta-ptuning",
   ]);
 });
 

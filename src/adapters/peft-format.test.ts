@@ -152,15 +152,60 @@ describe("adapter_config.json", () => {
     expect(error.message).not.toContain("lora_alpha");
   });
 
-  it.each(["pissa", "pissa_niter_16", "olora", "corda", "loftq"])("refuses init_lora_weights %s and says what to do", async (init) => {
+  it.each(["pissa_niter_16", "olora", "corda", "loftq"])("refuses init_lora_weights %s and says what to do", async (init) => {
     const error = await failure(async () => read(withFields(await written(), { init_lora_weights: init })));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain(`init_lora_weights "${init}" changes the base model's weights`);
     expect(error.hint).toContain("path_initial_model_for_weight_conversion");
   });
 
-  it.each([true, false, "gaussian", "eva", "orthogonal"])("takes init_lora_weights %s, which leaves the base alone", async (init) => {
-    await expect(read(withFields(await written(), { init_lora_weights: init }))).resolves.toBeDefined();
+  it.each([true, false, "gaussian", "eva", "lora_ga", "mica", "orthogonal"])(
+    "takes init_lora_weights %s, which leaves the base alone",
+    async (init) => {
+      await expect(read(withFields(await written(), { init_lora_weights: init }))).resolves.toBeDefined();
+    },
+  );
+
+  it("refuses what changes the result in LoRA, and passes over what does not", async () => {
+    const files = await written();
+    for (const field of [
+      { ensure_weight_tying: true },
+      { target_parameters: ["experts"] },
+      { trainable_token_indices: [1] },
+      { alora_invocation_tokens: [1] },
+      { use_bdlora: { nblocks: 2 } },
+      { arrow_config: { top_k: 1 } },
+      { kasa_config: { beta: 1 } },
+      { monteclora_config: { num_samples: 8 } },
+      { megatron_config: { a: 1 } },
+    ]) {
+      const error = await failure(() => read(withFields(files, field)));
+      expect(error.message).toContain(`${Object.keys(field)[0]}:`);
+    }
+    const inert = { velora_config: { scale: 1 }, eva_config: { rho: 2 }, lora_ga_config: { scale: "unit" }, runtime_config: { a: 1 } };
+    await expect(read(withFields(files, { ...inert, megatron_core: "megatron.core", qalora_group_size: 16 }))).resolves.toBeDefined();
+  });
+
+  it("takes init_lora_weights pissa for the base without its largest singular part", async () => {
+    const plain = { r: 4, target_modules: ["query"] };
+    const files = await written(plain);
+    const residual = await read(withFields(files, { init_lora_weights: "pissa" }));
+    const again = configOf(await adapterFiles(model, residual));
+    expect(again).toMatchObject({ r: 8, lora_alpha: 16, init_lora_weights: true });
+    expect(residual.params.size).toBe((await read(files)).params.size + 4);
+  });
+
+  it("names modules to save that lie within each other so that PEFT reads its own file", async () => {
+    const config = configOf(await written({ modules_to_save: ["embeddings"] }));
+    expect(config.modules_to_save).toEqual(["classifier", "bert.embeddings", "score"]);
+    expect(configOf(await written({ modules_to_save: ["word_embeddings"] })).modules_to_save).toContain("word_embeddings");
+  });
+
+  it("refuses modules to save that the model does not have, and names those it has", async () => {
+    const error = await failure(() => written({ modules_to_save: ["LayerNorm", "lm_head", "norm"] }));
+    expect(error).toBeInstanceOf(AttachError);
+    expect(error.message).toBe('modules_to_save: "lm_head", "norm" match no module of this model');
+    for (const name of ["word_embeddings", "LayerNorm", "pooler", "classifier"]) expect(error.hint).toContain(name);
   });
 
   it("lists fields that do not fit", async () => {

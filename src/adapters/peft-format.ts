@@ -52,7 +52,7 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
 function publishedConfig(where: string, method: PeftMethod, json: Readonly<Record<string, unknown>>): object {
   const own: Record<string, unknown> = {};
   const foreign: string[] = [];
-  for (const [key, value] of Object.entries(json)) {
+  for (const [key, value] of Object.entries(method.files.read?.(json) ?? json)) {
     if (key in method.config.shape) own[key] = key === "modules_to_save" && Array.isArray(value) ? [...new Set(value)] : value;
     else if (!commonFields.includes(key) && !method.files.inert.includes(key) && !isEmpty(value))
       foreign.push(`${key}: ${JSON.stringify(value)}`);
@@ -62,7 +62,6 @@ function publishedConfig(where: string, method: PeftMethod, json: Readonly<Recor
       hint: "ignoring these fields would give wrong results, so the adapter is refused",
     });
   }
-  method.files.refuse?.(json);
   const result = method.config.safeParse(own);
   if (result.success) return result.data;
   throw new ConfigError(`${where} does not fit:\n  ${misfits(result.error).join("\n  ")}`);
@@ -101,7 +100,7 @@ export interface PeftContext {
   readonly taskType: string;
   readonly base: string;
   readonly revision: string | null;
-  /** Modules whose weights are in the file in full: the task's head and what the checkpoint lacked. */
+  /** Modules whose weights are in the file in full: the task's head, what the checkpoint lacked, and modules_to_save. */
   readonly savedModules: readonly string[];
   /** The prefix of the backbone's paths (`bert`), for formats that leave it out. */
   readonly prefix: string;
@@ -118,15 +117,14 @@ export function writePeftAdapter(
     const { full, bare } = keysOf(method, path, plan, context.prefix);
     return method.files.bare === true ? bare : full;
   };
-  const extra = "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
   const json: Record<string, unknown> = {
-    ...method.files.publish(config, plan),
+    ...method.files.publish(config, plan, context.base),
     peft_type: method.files.peft_type,
     task_type: context.taskType,
     base_model_name_or_path: context.base,
     revision: context.revision,
     inference_mode: true,
-    modules_to_save: [...new Set([...context.savedModules, ...extra])],
+    modules_to_save: [...new Set(context.savedModules)],
   };
   const sorted = Object.keys(json)
     .sort()

@@ -31,6 +31,8 @@ export interface ParamLeaf {
   readonly lr_scale: number;
   /** Whether weight decay applies: not for biases and norms. */
   readonly decay: boolean;
+  /** Whether it follows from the base model alone and never changes: files do not hold it. */
+  readonly derived?: boolean;
 }
 
 /** An op applied to values. */

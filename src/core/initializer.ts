@@ -10,13 +10,28 @@ export type Initializer =
   | { readonly kind: "diagonal"; readonly on: number; readonly off: number }
   /** N(mean, std²); with `cut`, drawn again where it lies further than that from the mean. */
   | { readonly kind: "normal"; readonly mean: number; readonly std: number; readonly cut?: number }
-  /** The Euclidean norm of each row of the base model's weight [out, in] at `path`, [out]. */
-  | { readonly kind: "row-norms"; readonly path: string }
+  /** Part `part` of what is computed from the base model; parameters with the same `compute` share one computation. */
+  | { readonly kind: "computed"; readonly compute: InitialComputation; readonly part: number }
   /** The base model's own weight at the same path; where the base has none, `otherwise`. */
   | { readonly kind: "base"; readonly otherwise?: Initializer };
 
-/** An initializer whose values are drawn or constant: any but "base". */
-export type DrawnInitializer = Exclude<Initializer, { kind: "base" | "row-norms" }>;
+/** What the base model offers to first values that are computed from it. */
+export interface InitialSource {
+  /** Where randomness comes from. */
+  readonly seed: number;
+  /** Its hub id, or the path as given. */
+  readonly id: string;
+  /** One of its weights, by path. Throws WeightError where the checkpoint lacks it. */
+  weight(path: string): Promise<Tensor<"float32">>;
+  /** Ids of a text's tokens by its tokenizer, special ones included. */
+  tokenIds(text: string): ArrayLike<number>;
+}
+
+/** First values of one or more parameters, in a fixed order. */
+export type InitialComputation = (base: InitialSource) => Promise<readonly Float32Array[]>;
+
+/** An initializer whose values are drawn or constant and need no base model. */
+export type DrawnInitializer = Exclude<Initializer, { kind: "base" | "computed" }>;
 
 export const zeros: DrawnInitializer = { kind: "constant", value: 0 };
 export const ones: DrawnInitializer = { kind: "constant", value: 1 };

@@ -70,6 +70,6 @@ describe("bitfit", () => {
     expect(methodOfType("BITFIT")).toBe(bitfit);
     const plan = bitfit.plan(sites, configOf({}), "user", []);
     expect(bitfit.files.key(`${layer}.intermediate.dense.bias`, plan)).toBe(`${layer}.intermediate.dense.bias`);
-    expect(bitfit.files.publish(configOf({}), plan)).toEqual({ train: "biases", biases: "all", modules_to_save: null });
+    expect(bitfit.files.publish(configOf({}), plan, "base")).toEqual({ train: "biases", biases: "all", modules_to_save: null });
   });
 });

@@ -58,7 +58,7 @@ describe("the targets of IA3", () => {
 
   it("are published by name", () => {
     const config = configOf({});
-    expect(ia3.files.publish(config, ia3.plan(sites, config, "user", []))).toMatchObject({
+    expect(ia3.files.publish(config, ia3.plan(sites, config, "user", []), "base")).toMatchObject({
       target_modules: ["attention.output.dense", "attention.self.key", "attention.self.value", "output.dense"].map(
         (name) => `${layer}.${name}`,
       ),

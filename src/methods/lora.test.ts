@@ -39,6 +39,8 @@ describe("the config", () => {
       target_modules: null,
       exclude_modules: null,
       use_rslora: false,
+      init_lora_weights: true,
+      lora_bias: false,
       use_dora: false,
       rank_pattern: {},
       alpha_pattern: {},
@@ -46,6 +48,7 @@ describe("the config", () => {
       layers_to_transform: null,
       layers_pattern: null,
       modules_to_save: null,
+      loraplus_lr_ratio: 1,
     });
   });
 
@@ -67,10 +70,25 @@ describe("the config", () => {
     [{ rank_pattern: { query: 0 } }, "rank_pattern"],
     [{ layers_to_transform: [-1] }, "layers_to_transform"],
     [{ target_modules: 3 }, "target_modules"],
+    [{ init_lora_weights: "olora" }, "init_lora_weights"],
+    [{ init_lora_weights: "pissa_niter_" }, "init_lora_weights"],
+    [{ loraplus_lr_ratio: 0 }, "loraplus_lr_ratio"],
   ])("refuses %j", async (fields, name) => {
     const error = await failure(() => configOf(fields));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain(`lora option "${name}`);
+  });
+
+  it("names the starts there are", async () => {
+    const error = await failure(() => configOf({ init_lora_weights: "eva" }));
+    for (const name of ["true", "false", "gaussian", "orthogonal", "pissa", "pissa_niter_K"]) expect(error.hint).toContain(name);
+  });
+
+  it("refuses lora_bias where PEFT does", () => {
+    expect(() => configOf({ lora_bias: true, use_dora: true })).toThrow(/lora_bias does not go with use_dora/);
+    expect(() => configOf({ lora_bias: true, init_lora_weights: "gaussian" })).toThrow(
+      /lora_bias needs init_lora_weights to be true or false/,
+    );
   });
 
   it("refuses layer fields that contradict each other, as PEFT", () => {
@@ -108,6 +126,32 @@ describe("the plan", () => {
   it("refuses targets that match nothing", () => {
     expect(() => planOf({ target_modules: ["q_proj"] })).toThrow(AttachError);
   });
+
+  it("refuses patterns that match no target, which files may have", () => {
+    expect(() => planOf({ rank_pattern: { key: 2, query: 3 } })).toThrow(/rank_pattern: "key" match none of the adapted layers/);
+    expect(() => planOf({ alpha_pattern: { "layer.0": 2 } })).toThrow(/alpha_pattern: "layer.0"/);
+    expect(lora.plan(sites, configOf({ rank_pattern: { key: 2 } }), "file", []).targets.size).toBe(4);
+  });
+
+  it("refuses ranks from which a start cannot be made, all at once", async () => {
+    const odd = await failure(() => planOf({ init_lora_weights: "orthogonal", r: 3, rank_pattern: { value: 2 } }));
+    expect(odd).toBeInstanceOf(ConfigError);
+    expect(odd.message).toContain(`${query0}: orthogonal needs an even rank, not 3`);
+    expect(odd.message).toContain(query1);
+    expect(odd.message).not.toContain(value0);
+    expect(() => planOf({ init_lora_weights: "pissa", r: 5 })).toThrow(/rank 5, but its weight has 4/);
+    expect(() => planOf({ init_lora_weights: false, use_dora: true })).toThrow(/use_dora needs init_lora_weights other than false/);
+  });
+});
+
+describe("LoRA+", () => {
+  it("speeds up B, biases and norms, as create_loraplus_optimizer does", () => {
+    const scaleOf = (path: string, shape: readonly number[]) => lora.lrScale!({ path, shape }, configOf({ loraplus_lr_ratio: 16 }));
+    expect(scaleOf(`${query0}.lora_B.weight`, [4, 8])).toBe(16);
+    expect(scaleOf("classifier.bias", [3])).toBe(16);
+    expect(scaleOf(`${query0}.lora_A.weight`, [8, 4])).toBe(1);
+    expect(scaleOf("classifier.weight", [3, 4])).toBe(1);
+  });
 });
 
 describe("biases", () => {
@@ -134,13 +178,30 @@ describe("biases", () => {
 });
 
 describe("the published config", () => {
-  const publish = (fields: object) => lora.files.publish(configOf(fields), planOf(fields));
+  const publish = (fields: object) => lora.files.publish(configOf(fields), planOf(fields), "org/base");
 
   it("names the targets", () => {
     expect(publish({ r: 3 })).toMatchObject({ r: 3, target_modules: ["query", "value"], fan_in_fan_out: false, init_lora_weights: true });
     expect(publish({ target_modules: "all-linear" }).target_modules).toEqual(["key", "query", "value"]);
     expect(publish({ target_modules: "ALL-linear" }).target_modules).toEqual(["key", "query", "value"]);
     expect(publish({ layers_to_transform: [1] }).target_modules).toEqual([query1, value1]);
+  });
+
+  it("is plain LoRA of twice the rank for an update that was taken out of the base", () => {
+    const fields = { init_lora_weights: "pissa", r: 4, lora_alpha: 6, rank_pattern: { query: 2 }, alpha_pattern: { value: 3 } };
+    const plain = { init_lora_weights: true, r: 8, rank_pattern: { query: 4 } };
+    expect(publish(fields)).toMatchObject({ ...plain, lora_alpha: 12, alpha_pattern: { value: 6 } });
+    const rooted = publish({ ...fields, use_rslora: true }) as unknown as LoraConfig;
+    expect(rooted).toMatchObject(plain);
+    expect(rooted.lora_alpha / Math.sqrt(8)).toBeCloseTo(6 / Math.sqrt(4), 12);
+    expect(rooted.alpha_pattern.value! / Math.sqrt(8)).toBeCloseTo(3 / Math.sqrt(4), 12);
+  });
+
+  it("says how the update began otherwise, and nothing of how it was trained", () => {
+    expect(publish({ init_lora_weights: "gaussian", loraplus_lr_ratio: 4 })).toMatchObject({ init_lora_weights: "gaussian" });
+    expect(publish({ loraplus_lr_ratio: 4 })).not.toHaveProperty("loraplus_lr_ratio");
+    expect(publish({})).not.toHaveProperty("lora_bias");
+    expect(publish({ lora_bias: true })).toHaveProperty("lora_bias", true);
   });
 
   it("keeps a regular expression", () => {

@@ -1,13 +1,13 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
-import { kaimingUniform, zeros } from "../core/initializer.js";
 import { ConfigError } from "../errors.js";
 import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
-import { reshape, transpose } from "../ops/movement.js";
+import { concat, reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
-import type { LinearCall, PeftMethod } from "./method.js";
-import { compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
+import { initLoraWeights, isResidual, type LoraStart, loraStart, rowNorms, type UpdateSizes } from "./lora-init.js";
+import type { LinearCall, LinearSite, ParamScope, PeftMethod } from "./method.js";
+import { checkPattern, compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
 
 const names = z.array(z.string());
 const positive = z.number().int().positive();
@@ -22,6 +22,8 @@ const config = z
     ),
     exclude_modules: targetFields.exclude_modules,
     use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
+    init_lora_weights: initLoraWeights,
+    lora_bias: z.boolean().default(false).describe("give the update a bias of its own, which starts at zero"),
     use_dora: z.boolean().default(false).describe("train the weights' row norms apart from their directions (arXiv:2402.09353)"),
     rank_pattern: z.record(z.string(), positive).default({}).describe("ranks that differ from r, by the end of a layer's path"),
     alpha_pattern: z
@@ -40,6 +42,13 @@ const config = z
       .default(null)
       .describe("name of the layer list that layers_to_transform counts"),
     modules_to_save: targetFields.modules_to_save,
+    loraplus_lr_ratio: z
+      .number()
+      .positive()
+      .default(1)
+      .describe(
+        "LoRA+: factor on the learning rate of B, biases and norms (arXiv:2402.12354); how to train, not part of the published config",
+      ),
   })
   .refine(
     (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,
@@ -48,27 +57,37 @@ const config = z
   .refine(
     (c) => c.layers_pattern === null || c.layers_pattern.length === 0 || c.layers_to_transform !== null,
     "layers_pattern needs layers_to_transform",
-  );
+  )
+  .refine((c) => !c.lora_bias || !c.use_dora, "lora_bias does not go with use_dora")
+  .refine((c) => !c.lora_bias || typeof c.init_lora_weights === "boolean", "lora_bias needs init_lora_weights to be true or false");
 
 /** LoRA's config: the fields of `adapter_config.json`. */
 export type LoraConfig = z.infer<typeof config>;
 
-/**
- * The norm of each row of W + sBA, [out, 1], without that matrix: ‖W‖² + 2s·rowsum((W·Aᵀ) ∘ B) + s²·rowsum((B·(A·Aᵀ)) ∘ B). DoRA (Liu et al.
- * 2024, arXiv:2402.09353, §4.3) treats it as a constant.
- */
-function norms({ matmul, squaredNorms }: LinearCall, A: Value, B: Value, s: number): Value {
-  const cross = sum(mul(transpose(matmul(A), [1, 0]), B), [1]);
+/** The squared norm of each row of W + sBA, [out, 1], without that matrix: ‖W‖² + 2s·rowsum((W·Aᵀ) ∘ B) + s²·rowsum((B·(A·Aᵀ)) ∘ B). */
+function squaredNorms(call: LinearCall, A: Value, B: Value, s: number): Value {
+  const cross = sum(mul(transpose(call.matmul(A), [1, 0]), B), [1]);
   const own = sum(mul(gemm(B, gemm(A, A, { transB: true })), B), [1]);
-  return sqrt(add(squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s))));
+  return add(call.squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s)));
 }
 
-/** Published `init_lora_weights` for which the base model's own weights were changed. */
-const mutatingInits = ["pissa", "olora", "corda", "loftq"];
+/** The layer as if its weight were W − s·B₀A₀. */
+function withoutPart(call: LinearCall, A0: Value, B0: Value, s: number): LinearCall {
+  const less = (x: Value, y: Value): Value => gemm(gemm(x, A0, { transB: true }), B0, { transB: true, alpha: -s }, y);
+  return {
+    ...call,
+    y: less(call.x, call.y),
+    matmul: (x) => less(x, call.matmul(x)),
+    squaredNorms: () => squaredNorms(call, A0, B0, -s),
+  };
+}
+
+/** Values of `init_lora_weights` in files whose adapters are plain LoRA once they are trained. */
+const plainInits = ["eva", "lora_ga", "mica"];
 
 /** What LoRA does where: rank and scaling by the path of each adapted layer. */
 interface LoraPlan {
-  readonly targets: ReadonlyMap<string, { readonly r: number; readonly scaling: number }>;
+  readonly targets: ReadonlyMap<string, UpdateSizes>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];
 }
@@ -87,24 +106,36 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
       const alpha = patternValue(path, c.alpha_pattern, c.lora_alpha);
       return [path, { r, scaling: alpha / (c.use_rslora ? Math.sqrt(r) : r) }] as const;
     });
+    if (origin === "user") {
+      checkPattern("rank_pattern", c.rank_pattern, matched);
+      checkPattern("alpha_pattern", c.alpha_pattern, matched);
+      checkStart(c, matched, new Map(targets));
+    }
     return { targets: new Map(targets), names: compactTargets(matched, sites) };
   },
 
-  linear(site, call, p, { targets }, c) {
+  linear(site, whole, p, { targets }, c) {
     const target = targets.get(site.path);
-    if (target === undefined) return call.y;
-    const A = p.param("lora_A.weight", [target.r, site.inFeatures], kaimingUniform(site.inFeatures));
-    const B = p.param("lora_B.weight", [site.outFeatures, target.r], zeros);
+    if (target === undefined) return whole.y;
+    const { r, scaling } = target;
+    const start = loraStart(c.init_lora_weights, site, target);
+    const A = p.param("lora_A.weight", [r, site.inFeatures], start.A);
+    const B = p.param("lora_B.weight", [site.outFeatures, r], start.B);
+    const call = isResidual(c.init_lora_weights) ? residual(whole, p, A, B, start, scaling) : whole;
     const x = p.dropout(call.x, c.lora_dropout);
     const low = gemm(x, A, { transB: true });
-    const up = (addend?: Value): Value => gemm(low, B, { transB: true, alpha: target.scaling }, addend);
+    const up = (addend?: Value): Value => gemm(low, B, { transB: true, alpha: scaling }, addend);
+    if (c.lora_bias) return add(up(call.y), scale(p.param("lora_B.bias", [site.outFeatures], start.bias, { decay: false }), scaling));
     if (!c.use_dora) return up(call.y);
-    const m = p.param("lora_magnitude_vector", [site.outFeatures], { kind: "row-norms", path: `${site.path}.weight` }, { decay: false });
-    const ratio = div(m, reshape(detach(norms(call, A, B, target.scaling)), [site.outFeatures]));
+    const m = p.param("lora_magnitude_vector", [site.outFeatures], rowNorms(`${site.path}.weight`));
+    // a constant for the gradient: DoRA (Liu et al. 2024, arXiv:2402.09353, §4.3)
+    const ratio = div(m, reshape(detach(sqrt(squaredNorms(call, A, B, scaling))), [site.outFeatures]));
     if (x !== call.x) return add(call.y, add(mul(call.matmul(x), sub(ratio, scalar(1))), mul(up(), ratio)));
     const scaled = mul(up(call.matmul(x)), ratio);
     return call.bias === undefined ? scaled : add(scaled, call.bias);
   },
+
+  lrScale: ({ path, shape }, c) => (path.includes("lora_B") || shape.length === 1 ? c.loraplus_lr_ratio : 1),
 
   trains({ path }, { targets }, c) {
     if (c.bias === "none" || !path.endsWith(".bias")) return false;
@@ -114,28 +145,26 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
   files: {
     peft_type: "LORA",
     prefix: "base_model.model.",
-    refuse({ init_lora_weights: init }) {
-      if (typeof init !== "string" || !mutatingInits.some((each) => init.startsWith(each))) return;
-      throw new ConfigError(`init_lora_weights "${init}" changes the base model's weights when the adapter is loaded`, {
-        hint: "in Python, save the adapter again with path_initial_model_for_weight_conversion, which makes it a plain LoRA",
-      });
+    read(published) {
+      const { init_lora_weights: init } = published;
+      if (typeof init !== "string") return published;
+      if (plainInits.includes(init)) return { ...published, init_lora_weights: true };
+      if (initLoraWeights.safeParse(init).success && !init.startsWith("pissa_niter")) return published;
+      const known = `plain LoRA, gaussian, orthogonal, pissa, ${plainInits.join(", ")}`;
+      throw new ConfigError(
+        `init_lora_weights "${init}" changes the base model's weights when the adapter is loaded; known here: ${known}`,
+        {
+          hint: "in Python, save the adapter again with path_initial_model_for_weight_conversion, which makes it a plain LoRA",
+        },
+      );
     },
-    inert: [
-      "fan_in_fan_out",
-      "megatron_core",
-      "qalora_group_size",
-      "init_lora_weights",
-      "runtime_config",
-      "ensure_weight_tying",
-      "eva_config",
-      "lora_ga_config",
-      "velora_config",
-    ],
-    publish: (c, { names }) => ({
+    inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "lora_ga_config", "velora_config"],
+    publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names }) => ({
       ...c,
+      ...(lora_bias ? { lora_bias } : {}), // a field that old readers do not know
       target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,
       fan_in_fan_out: false,
-      init_lora_weights: true,
+      ...(isResidual(c.init_lora_weights) ? doubled(c) : {}),
     }),
     key: (path, { targets }) => {
       const module = path.replace(/\.bias$/, "");
@@ -144,3 +173,44 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     optional: (path, { targets }) => path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length)),
   },
 };
+
+/**
+ * The layer without the part that A and B start as. In files, the update is then plain LoRA of twice the rank, [A; A₀] and [B, −B₀], which needs
+ * no change of the base: PEFT's `subtract_mutated_init`.
+ */
+function residual(call: LinearCall, p: ParamScope, A: Value, B: Value, start: LoraStart, scaling: number): LinearCall {
+  const A0 = p.param("lora_A.initial", A.shape.map(Number), start.A, { derived: true });
+  const B0 = p.param("lora_B.initial", B.shape.map(Number), start.B, { derived: true });
+  p.publish("lora_A.weight", concat([A, A0], 0));
+  p.publish("lora_B.weight", concat([B, scale(B0, -1)], 1));
+  return withoutPart(call, A0, B0, scaling);
+}
+
+type RankFields = Pick<LoraConfig, "r" | "lora_alpha" | "rank_pattern" | "alpha_pattern" | "use_rslora">;
+
+/** The config of an update of twice the rank and the same scaling. */
+function doubled({ r, lora_alpha, rank_pattern, alpha_pattern, use_rslora }: RankFields): Partial<LoraConfig> {
+  const times = (pattern: Readonly<Record<string, number>>, factor: number): Record<string, number> =>
+    Object.fromEntries(Object.entries(pattern).map(([key, value]) => [key, value * factor]));
+  const more = use_rslora ? Math.SQRT2 : 2;
+  return {
+    r: 2 * r,
+    lora_alpha: more * lora_alpha,
+    rank_pattern: times(rank_pattern, 2),
+    alpha_pattern: times(alpha_pattern, more),
+    init_lora_weights: true,
+  };
+}
+
+/** Throws ConfigError for ranks that an update cannot start from, and for starts that do not go together. */
+function checkStart({ init_lora_weights: init, use_dora }: LoraConfig, matched: readonly LinearSite[], targets: LoraPlan["targets"]): void {
+  if (use_dora && init === false)
+    throw new ConfigError("use_dora needs init_lora_weights other than false: its magnitudes start from the base's");
+  const faults = matched.flatMap(({ path, inFeatures, outFeatures }) => {
+    const { r } = targets.get(path)!;
+    if (init === "orthogonal" && r % 2 !== 0) return [`${path}: orthogonal needs an even rank, not ${r}`];
+    const most = Math.min(inFeatures, outFeatures);
+    return isResidual(init) && r > most ? [`${path}: rank ${r}, but its weight has ${most}`] : [];
+  });
+  if (faults.length > 0) throw new ConfigError(`init_lora_weights "${init}" does not fit:\n  ${faults.join("\n  ")}`);
+}

@@ -84,8 +84,8 @@ export interface ParamScope {
 /** What a parameter may say of itself. */
 export interface ParamOptions {
   readonly trained?: boolean;
-  /** Multiplies the learning rate. */
-  readonly lr_scale?: number;
+  /** Whether it is computed from the base model and stays as it is: neither trained nor published. */
+  readonly derived?: boolean;
   /** Whether weight decay applies; true by default. */
   readonly decay?: boolean;
 }
@@ -171,10 +171,13 @@ export interface AdapterFormat<C, P> {
   readonly peft_type: string;
   /** Published fields that change nothing here and are passed over whatever they hold. */
   readonly inert: readonly string[];
-  /** Throws ConfigError for a published config that cannot be honoured here though its fields are known. */
-  refuse?(published: Readonly<Record<string, unknown>>): void;
-  /** The fields to publish, with the targets spelled out. */
-  publish(config: C, plan: P): Readonly<Record<string, unknown>>;
+  /**
+   * A published config as this method's config has it, where they differ. Throws ConfigError for one that cannot be honoured here though its
+   * fields are known.
+   */
+  read?(published: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
+  /** The fields to publish, with the targets spelled out. `base` is the base model's id. */
+  publish(config: C, plan: P, base: string): Readonly<Record<string, unknown>>;
   /** What stands before the names of the task head's tensors: `base_model.model.` in PEFT's tuners. */
   readonly prefix: string;
   /** The tensor's whole name in adapter_model.safetensors, for a parameter's path. */
@@ -217,6 +220,8 @@ export interface Method<C extends object = any, P = any> {
   tokens?(site: TokenSite, scope: ParamScope, plan: P, config: C): Value | undefined;
   /** Whether a weight of the base model is trained in place. */
   trains?(weight: WeightSite, plan: P, config: C): boolean;
+  /** A factor on the learning rate of a trained tensor, its own or of the head; 1 without it. */
+  lrScale?(tensor: WeightSite, config: C): number;
   readonly files: AdapterFormat<C, P> | AdapterHubFiles<C> | SetupFiles<C>;
 }
 

@@ -69,7 +69,7 @@ function lstm(p: ParamScope, x: Value, hidden: number, c: PTuningConfig): Value 
     const direction = (suffix: string): { readonly [K in "input" | "recurrent" | "inputBias" | "recurrentBias"]: Value } => {
       // torch draws all of an LSTM's weights from ±1/√hidden
       const param = (name: string, shape: readonly number[]): Value =>
-        p.param(`prompt_encoder.lstm_head.${name}_l${layer}${suffix}`, shape, kaimingUniform(hidden));
+        p.param(`prompt_encoder.lstm_head.${name}_l${layer}${suffix}`, shape, kaimingUniform(hidden), { decay: !name.startsWith("bias") });
       return {
         input: param("weight_ih", [4 * hidden, from]),
         recurrent: param("weight_hh", [4 * hidden, hidden]),

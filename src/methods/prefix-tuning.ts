@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
-import { normal } from "../core/initializer.js";
+import { normal, zeros } from "../core/initializer.js";
 import { scalar, tanh } from "../ops/elementwise.js";
 import { concat, expand, reshape, slice, transpose } from "../ops/movement.js";
 import { dense } from "./dense.js";
@@ -11,6 +11,7 @@ const config = z.strictObject({
   num_virtual_tokens: virtualTokens.default(20),
   prefix_projection: z.boolean().default(false).describe("train a small network that computes the prefix instead of the prefix itself"),
   encoder_hidden_size: z.number().int().positive().nullable().default(null).describe("width of that network; the model's by default"),
+  init_weights: z.enum(["zero"]).nullable().default(null).describe('"zero" starts with a prefix of zeros; null at random'),
   ...promptFields,
 });
 
@@ -52,7 +53,6 @@ export const prefixTuning: PeftMethod<PrefixTuningConfig, PrefixPlan> = {
   files: {
     ...promptFormat("PREFIX_TUNING"),
     publish: (c, { sizes }) => ({ ...c, ...sizes, encoder_hidden_size: c.encoder_hidden_size ?? sizes.token_dim }),
-    inert: ["init_weights"],
   },
 };
 
@@ -61,9 +61,12 @@ function prefix(p: ParamScope, { sizes, projected }: PrefixPlan, c: PrefixTuning
   const { token_dim: D, num_layers: L } = sizes;
   const out = 2 * L * D;
   const shared = p.shared();
-  if (!projected) return shared.param("prompt_embeddings", [c.num_virtual_tokens, out], normal(1));
+  if (!projected) return shared.param("prompt_embeddings", [c.num_virtual_tokens, out], c.init_weights === "zero" ? zeros : normal(1));
   const width = c.encoder_hidden_size ?? D;
   const embedding = shared.param("prompt_encoder.embedding.weight", [c.num_virtual_tokens, D], normal(1));
   const hidden = tanh(dense(shared, "prompt_encoder.transform.0", embedding, width));
-  return shared.publish("prompt_embeddings", dense(shared, "prompt_encoder.transform.2", hidden, out));
+  return shared.publish(
+    "prompt_embeddings",
+    dense(shared, "prompt_encoder.transform.2", hidden, out, c.init_weights === "zero" ? zeros : undefined),
+  );
 }

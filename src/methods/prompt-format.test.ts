@@ -30,7 +30,7 @@ describe.each([
 
   it("fills in the model's sizes for the published config", () => {
     const { config, plan } = planOf(method, {});
-    expect(method.files.publish(config, plan)).toMatchObject({
+    expect(method.files.publish(config, plan, "base")).toMatchObject({
       num_virtual_tokens: 20,
       num_layers: 2,
       num_attention_heads: 2,

@@ -58,19 +58,54 @@ export function matchTargets(
   return matched;
 }
 
+/** A config's `modules_to_save`; none where it has no such field. */
+export function savedModules(config: object): readonly string[] {
+  return "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
+}
+
 /** Whether a module path is under one of `modules_to_save`: PEFT compares the end of each of the path's parents, without a dot boundary. */
 export function isSaved(path: string, entries: readonly string[]): boolean {
+  return withParents(path).some((module) => entries.some((entry) => module.endsWith(entry)));
+}
+
+/**
+ * Entries of `modules_to_save` that PEFT can read back, given the paths of a model's modules. Where one of the modules meant lies within another,
+ * PEFT saves both and then fails on its own file: those are named by the outer ones' whole paths.
+ */
+export function separateModules(entries: readonly string[], modules: readonly string[]): readonly string[] {
+  const meant = [...new Set(modules.flatMap(withParents))].filter((module) => entries.some((entry) => module.endsWith(entry)));
+  const outer = meant.filter((module) => !meant.some((other) => module.startsWith(`${other}.`)));
+  return outer.length === meant.length ? entries : outer;
+}
+
+/** A module's path and those of the modules that it lies in, outermost first. */
+function withParents(path: string): readonly string[] {
   const parts = path.split(".");
-  return parts.some((_, i) => {
-    const parent = parts.slice(0, i + 1).join(".");
-    return entries.some((entry) => parent.endsWith(entry));
+  return parts.map((_, i) => parts.slice(0, i + 1).join("."));
+}
+
+/** The modules that hold weights, by the weights' paths. */
+export function modulesOf(sites: Sites): readonly string[] {
+  return [...new Set(sites.weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))))];
+}
+
+/** What PEFT's `rank_pattern` or `alpha_pattern` has for a module: the first key that matches it. */
+export function patternValue(path: string, pattern: Readonly<Record<string, number>>, otherwise: number): number {
+  return Object.entries(pattern).find(([key]) => matchesPattern(path, key))?.[1] ?? otherwise;
+}
+
+/** Throws AttachError for keys of a pattern that match none of the targets. */
+export function checkPattern(name: string, pattern: Readonly<Record<string, number>>, targets: readonly LinearSite[]): void {
+  const idle = Object.keys(pattern).filter((key) => !targets.some(({ path }) => matchesPattern(path, key)));
+  if (idle.length === 0) return;
+  throw new AttachError(`${name}: ${idle.map((each) => `"${each}"`).join(", ")} match none of the adapted layers`, {
+    hint: `a key matches the end of a path: ${targets[0]!.path}`,
   });
 }
 
-/** Whether PEFT's `rank_pattern` and `alpha_pattern` keys match a module: at the path's end, starting at a dot boundary, "." matches anything. */
-export function patternValue(path: string, pattern: Readonly<Record<string, number>>, otherwise: number): number {
-  for (const [key, value] of Object.entries(pattern)) if (regex(`(.*\\.)?(${key})`, key).test(path)) return value;
-  return otherwise;
+/** Keys match at the path's end, starting at a dot boundary; "." matches anything. */
+function matchesPattern(path: string, key: string): boolean {
+  return regex(`(.*\\.)?(${key})`, key).test(path);
 }
 
 /** A short list of names that, matched as suffixes, gives exactly these sites; full paths where no short one does. */

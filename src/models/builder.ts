@@ -17,7 +17,7 @@ import type {
   TokenSite,
   WeightSite,
 } from "../methods/method.js";
-import { isSaved } from "../methods/targets.js";
+import { isSaved, savedModules } from "../methods/targets.js";
 import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm, linear } from "../ops/linear.js";
@@ -124,7 +124,7 @@ export class ModelBuilder {
             path,
             init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
             trained: true,
-            lr_scale: 1,
+            lr_scale: this.#lrScale(site),
             decay: !/bias|norm/i.test(path),
           },
           type,
@@ -225,17 +225,15 @@ export class ModelBuilder {
 
   #savedModules(): readonly string[] {
     if (this.#options.attachments.length === 0) return [];
-    const extra = this.#options.attachments.flatMap(({ config }) =>
-      "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [],
-    );
-    return [...this.#options.headModules, ...extra];
+    return [...this.#options.headModules, ...this.#options.attachments.flatMap(({ config }) => savedModules(config))];
   }
 
   /** Parameters at `path`; `holder` is what the paths of a composition's children start with, `frozen` says that it does not train them. */
   #scope(path: string, holder = "", frozen = false): ParamScope {
+    const whole = (name: string): string => `${holder}${path === "" ? name : `${path}.${name}`}`;
     return {
       param: (name, shape, init, { trained = true, ...options } = {}) =>
-        this.#param(`${holder}${path === "" ? name : `${path}.${name}`}`, shape, init, { trained: trained && !frozen, ...options }),
+        this.#param(whole(name), shape, init, { trained: trained && !frozen, ...options }),
       dropout: (x, rate) => (this.#options.dropout === undefined || frozen ? x : this.#drop(`${holder}${path}.adapter`, x, rate)),
       shared: () => this.#scope("", holder, frozen),
       child: ({ name, trained }: Child) => this.#scope(path, `${holder}${name}:`, frozen || !trained),
@@ -243,7 +241,7 @@ export class ModelBuilder {
         if (!frozen) this.#penalties.push(penalty);
       },
       publish: (name, value) => {
-        this.#published.set(`${holder}${name}`, value);
+        this.#published.set(whole(name), value);
         return value;
       },
     };
@@ -253,12 +251,17 @@ export class ModelBuilder {
     path: string,
     shape: readonly number[],
     init: Initializer,
-    { trained, lr_scale = 1, decay = true }: ParamOptions & { readonly trained: boolean },
+    { trained, decay = true, derived = false }: ParamOptions & { readonly trained: boolean },
   ): Value {
-    const source: ParamLeaf = { kind: "param", path, init, trained, lr_scale, decay };
+    const lr_scale = this.#lrScale({ path, shape });
+    const source: ParamLeaf = { kind: "param", path, init, trained: trained && !derived, lr_scale, decay, derived };
     const value = this.#leaves.get(path) ?? leaf(source, { dtype: "float32", shape });
     this.#leaves.set(path, value);
     return value;
+  }
+
+  #lrScale(tensor: WeightSite): number {
+    return this.#options.attachments.reduce((scale, { method, config }) => scale * (method.lrScale?.(tensor, config) ?? 1), 1);
   }
 
   #drop(name: string, x: Value, rate: number): Value {

@@ -1,7 +1,8 @@
 import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
-import { ModelError } from "../errors.js";
+import { AttachError, ModelError } from "../errors.js";
 import type { Attachment, Child, ConfigOrigin, Method, Sites } from "../methods/method.js";
+import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
 import type { Head } from "../models/family.js";
 import { type LayeredHead, layeredHead } from "../models/layered-head.js";
@@ -92,7 +93,21 @@ export function attach(
   origin: ConfigOrigin,
   children: readonly Child[] = [],
 ): Attachment {
-  return { method, config, plan: method.plan(survey(model, head), config, origin, children), children };
+  const sites = survey(model, head);
+  if (origin === "user") checkSaved(sites, config);
+  return { method, config, plan: method.plan(sites, config, origin, children), children };
+}
+
+/** Throws AttachError that lists a config's modules_to_save which are none of the model's. */
+function checkSaved(sites: Sites, config: object): void {
+  const entries = savedModules(config);
+  const modules = modulesOf(sites);
+  const idle = entries.filter((entry) => !modules.some((module) => isSaved(module, [entry])));
+  if (idle.length === 0) return;
+  const names = [...new Set(modules.flatMap((module) => module.split(".").filter((part) => !/^\d+$/.test(part))))].sort();
+  throw new AttachError(`modules_to_save: ${idle.map((each) => `"${each}"`).join(", ")} match no module of this model`, {
+    hint: `names and ends of paths count; names here: ${names.join(", ")}`,
+  });
 }
 
 /** The values that a published file holds instead of the parameters they are computed from; none for most methods. */

@@ -7,6 +7,7 @@ import type { Tensor } from "../core/tensor.js";
 import { isRecord } from "../io/json.js";
 import { leaves } from "../methods/composition.js";
 import { isPeft } from "../methods/index.js";
+import { modulesOf, savedModules, separateModules } from "../methods/targets.js";
 import { headOf, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
@@ -21,12 +22,13 @@ export async function adapterFiles(model: BaseModel, adapter: Adapter): Promise<
   const { method } = attachment;
   const params = await publishedParams(model, adapter);
   if (isPeft(method)) {
-    const { headModules } = survey(model, head);
+    const sites = survey(model, head);
+    const saved = [...sites.headModules, ...separateModules(savedModules(attachment.config), modulesOf(sites))];
     return writePeftAdapter(method, attachment, params, {
       taskType: head.task.peftTaskType,
       base: model.id,
       revision: model.revision,
-      savedModules: head.task.peftTaskType === "SEQ_CLS" ? [...headModules, "score"] : headModules,
+      savedModules: head.task.peftTaskType === "SEQ_CLS" ? [...saved, "score"] : saved,
       prefix: model.family.prefix,
     });
   }

@@ -1,5 +1,6 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
+import type { Value } from "../core/graph.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
@@ -43,8 +44,10 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const own = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
   if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
-  const params = await fitted(model, published, attachment, ownParams(model, head, attachment));
-  return { head, attachment, params };
+  const weights = new Set(survey(model, head).weights.map(({ path }) => path));
+  const brought = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
+  const graph = Object.fromEntries(brought.map(({ value, leaf }) => [leaf.path, value]));
+  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
@@ -53,16 +56,13 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = distinct([...wantedOf(graph), ...heldParams(model, head, attachment)]);
-  const tensors = await fitted(model, published, attachment, wanted);
-  const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
-  return { head, attachment, params };
+  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 
 /** An adapter's parameters, without the head's. */
 function ownParams(model: BaseModel, head: TaskHead, attachment: Attachment): readonly WantedParam[] {
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const read = wantedOf(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path));
+  const read = storedParams(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path));
   return distinct([...read, ...heldParams(model, head, attachment)]);
 }
 
@@ -80,19 +80,26 @@ function distinct(params: readonly WantedParam[]): readonly WantedParam[] {
   return [...new Map(params.map((param) => [param.path, param])).values()];
 }
 
-function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
-  return paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
+/** The parameters of a graph that files hold: those that are not computed from others. */
+function storedParams(graph: Readonly<Record<string, Value>>): readonly WantedParam[] {
+  return paramsOf(graph)
+    .filter(({ leaf }) => leaf.derived !== true)
+    .map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
 }
 
+/** The values of a graph's parameters and of all that the adapter holds: from the files, or as they start where the format leaves them out. */
 async function fitted(
   model: BaseModel,
   published: PublishedAdapter,
+  head: TaskHead,
   attachment: Attachment,
-  wanted: readonly WantedParam[],
+  graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
+  const wanted = distinct([...storedParams(graph), ...heldParams(model, head, attachment)]);
   const { faults, read } = published.fit(wanted, placeOf(model, attachment));
   checkFit(published, faults);
-  return read();
+  const known = await read();
+  return new Map([...(await initialParams(model, graph, 0, known)), ...known]);
 }
 
 /** Plans a published adapter on a model, those that it holds first. */

@@ -108,7 +108,7 @@ export function countParameters(outputs: Readonly<Record<string, Value>>): {
   const size = (value: Value): number => sizeOf(value.shape.map(Number));
   const params = paramsOf(outputs);
   const trained = params.reduce((total, { value, leaf }) => total + (leaf.trained ? size(value) : 0), 0);
-  const all = [...leavesOf(outputs, "weight").values(), ...params.map(({ value }) => value)];
+  const all = [...leavesOf(outputs, "weight").values(), ...params.flatMap(({ value, leaf }) => (leaf.derived === true ? [] : [value]))];
   return { trained_parameters: trained, total_parameters: all.reduce((total, value) => total + size(value), 0) };
 }
 

@@ -100,7 +100,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   });
 
   const state = await savedState(input, identity);
-  const params: Params = state?.params ?? overlaid(await initialParams(model, graph, options.seed), heldParams);
+  const params: Params = state?.params ?? (await initialParams(model, graph, options.seed, heldParams));
   const trained = paramsOf(graph).flatMap(({ leaf }) => (leaf.trained ? [{ ...leaf, values: params.get(leaf.path)!.data }] : []));
   const { adam_beta1, adam_beta2, adam_epsilon: eps, weight_decay } = options;
   const optimizer = new AdamW(trained, { betas: [adam_beta1, adam_beta2], eps, weight_decay });
@@ -241,11 +241,6 @@ async function savedState(input: TrainInput, identity: () => Promise<Readonly<Re
   if (files === undefined)
     throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
   return readState(files, await identity());
-}
-
-/** Parameters with the values that are known already in place of their first ones. */
-function overlaid(params: Params, known: Params): Params {
-  return new Map([...params].map(([path, tensor]) => [path, known.get(path) ?? tensor]));
 }
 
 function copyOf(params: Params): Params {
