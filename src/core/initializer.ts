@@ -1,4 +1,4 @@
-import { fillNormal, fillUniform, keyOf } from "./random.js";
+import { fillNormal, fillUniform, keyOf, type RandomKey } from "./random.js";
 import { f32, sizeOf, type Tensor } from "./tensor.js";
 
 /** How a parameter starts. Values depend on the seed and the parameter's path only. */
@@ -10,12 +10,14 @@ export type Initializer =
   | { readonly kind: "diagonal"; readonly on: number; readonly off: number }
   /** N(mean, std²); with `cut`, drawn again where it lies further than that from the mean. */
   | { readonly kind: "normal"; readonly mean: number; readonly std: number; readonly cut?: number }
+  /** What `fill` writes into an array of zeros; the key is that of the seed and the path, for values that are to depend on them. */
+  | { readonly kind: "computed"; fill(out: Float32Array, key: RandomKey): void }
   /** The Euclidean norm of each row of the base model's weight [out, in] at `path`, [out]. */
   | { readonly kind: "row-norms"; readonly path: string }
   /** The base model's own weight at the same path; where the base has none, `otherwise`. */
   | { readonly kind: "base"; readonly otherwise?: Initializer };
 
-/** An initializer whose values are drawn or constant: any but "base". */
+/** An initializer that needs nothing of the base model: any but "base" and "row-norms". */
 export type DrawnInitializer = Exclude<Initializer, { kind: "base" | "row-norms" }>;
 
 export const zeros: DrawnInitializer = { kind: "constant", value: 0 };
@@ -41,12 +43,18 @@ export function kaimingUniform(fanIn: number): DrawnInitializer {
   return { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
 }
 
+/** Values that a method computes itself. */
+export function computed(fill: (out: Float32Array, key: RandomKey) => void): DrawnInitializer {
+  return { kind: "computed", fill };
+}
+
 /** Draws a parameter's first values. `base` kinds must have been resolved by the caller, who knows the base model's weights. */
 export function initialValues(init: DrawnInitializer, shape: readonly number[], seed: number, path: string): Tensor<"float32"> {
   const data = new Float32Array(sizeOf(shape));
   const key = keyOf(seed, "init", path);
   if (init.kind === "constant") data.fill(init.value);
   else if (init.kind === "diagonal") for (let i = 0; i < data.length; i++) data[i] = i % (shape[1]! + 1) === 0 ? init.on : init.off;
+  else if (init.kind === "computed") init.fill(data, key);
   else if (init.kind === "uniform") fillUniform(data, key, -init.bound, init.bound);
   else {
     fillNormal(data, key, init.mean, init.std);
