@@ -5,6 +5,7 @@ import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
 import type { LinearSite, PeftMethod } from "./method.js";
 import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
+import { tunerFormat } from "./tuner-format.js";
 
 const config = z.strictObject({
   target_modules: targetFields.target_modules.describe(
@@ -72,8 +73,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
   },
 
   files: {
-    peft_type: "IA3",
-    prefix: "base_model.model.",
+    ...tunerFormat("IA3"),
     inert: ["fan_in_fan_out", "init_ia3_weights"],
     publish: (c, { names, feedforwardNames }) => ({
       ...c,
@@ -82,6 +82,5 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
       fan_in_fan_out: false,
       init_ia3_weights: true,
     }),
-    key: (path) => `base_model.model.${path}`,
   },
 };

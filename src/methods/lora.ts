@@ -6,10 +6,11 @@ import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementw
 import { gemm } from "../ops/linear.js";
 import { reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
+import { biasFiles, trainsBias } from "./base-bias.js";
 import type { LinearCall, PeftMethod } from "./method.js";
-import { compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
+import { checkLayers, compactTargets, layerFields, matchTargets, patternValue, targetFields } from "./targets.js";
+import { tunerFormat } from "./tuner-format.js";
 
-const names = z.array(z.string());
 const positive = z.number().int().positive();
 
 const config = z
@@ -29,26 +30,10 @@ const config = z
       .default({})
       .describe("alphas that differ from lora_alpha, by the end of a layer's path"),
     bias: z.enum(["none", "all", "lora_only"]).default("none").describe("which of the base model's biases are trained too"),
-    layers_to_transform: z
-      .union([z.array(z.number().int().min(0)), z.number().int().min(0)])
-      .nullable()
-      .default(null)
-      .describe("adapt only the layers with these numbers"),
-    layers_pattern: z
-      .union([names, z.string()])
-      .nullable()
-      .default(null)
-      .describe("name of the layer list that layers_to_transform counts"),
+    ...layerFields,
     modules_to_save: targetFields.modules_to_save,
   })
-  .refine(
-    (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,
-    "layers_to_transform needs target_modules to be a list",
-  )
-  .refine(
-    (c) => c.layers_pattern === null || c.layers_pattern.length === 0 || c.layers_to_transform !== null,
-    "layers_pattern needs layers_to_transform",
-  );
+  .superRefine(checkLayers);
 
 /** LoRA's config: the fields of `adapter_config.json`. */
 export type LoraConfig = z.infer<typeof config>;
@@ -106,14 +91,11 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     return call.bias === undefined ? scaled : add(scaled, call.bias);
   },
 
-  trains({ path }, { targets }, c) {
-    if (c.bias === "none" || !path.endsWith(".bias")) return false;
-    return c.bias === "all" || targets.has(path.slice(0, -".bias".length));
-  },
+  trains: trainsBias,
 
   files: {
-    peft_type: "LORA",
-    prefix: "base_model.model.",
+    ...tunerFormat("LORA"),
+    ...biasFiles,
     refuse({ init_lora_weights: init }) {
       if (typeof init !== "string" || !mutatingInits.some((each) => init.startsWith(each))) return;
       throw new ConfigError(`init_lora_weights "${init}" changes the base model's weights when the adapter is loaded`, {
@@ -137,10 +119,5 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
       fan_in_fan_out: false,
       init_lora_weights: true,
     }),
-    key: (path, { targets }) => {
-      const module = path.replace(/\.bias$/, "");
-      return `base_model.model.${module !== path && targets.has(module) ? `${module}.base_layer.bias` : path}`;
-    },
-    optional: (path, { targets }) => path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length)),
   },
 };

@@ -17,6 +17,25 @@ export const targetFields = {
   modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
 };
 
+/** The config fields of adapting some of a model's layers; a schema with them is refined by `checkLayers`. */
+export const layerFields = {
+  layers_to_transform: z
+    .union([z.array(z.number().int().min(0)), z.number().int().min(0)])
+    .nullable()
+    .default(null)
+    .describe("adapt only the layers with these numbers"),
+  layers_pattern: z.union([names, z.string()]).nullable().default(null).describe("name of the layer list that layers_to_transform counts"),
+};
+
+/** Says what is wrong with `layerFields`, as PEFT's configs do. */
+export function checkLayers(c: Omit<TargetConfig, "exclude_modules">, context: z.RefinementCtx): void {
+  const refuse = (message: string): void => context.addIssue({ code: "custom", message });
+  if (c.layers_to_transform !== null && typeof c.target_modules === "string")
+    refuse("layers_to_transform needs target_modules to be a list");
+  if (c.layers_pattern !== null && c.layers_pattern.length > 0 && c.layers_to_transform === null)
+    refuse("layers_pattern needs layers_to_transform");
+}
+
 /** The fields by which Hugging Face PEFT chooses modules. */
 export interface TargetConfig {
   /** Suffixes, a regular expression (full match), `"all-linear"`, or null for the method's default roles. */
