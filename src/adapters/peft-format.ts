@@ -77,13 +77,20 @@ function isEmpty(value: unknown): boolean {
 
 /** A parameter that the format lets old writers leave out may be missing, if all of those are. */
 function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix }: FitPlace): Fit {
-  const named = wanted.map((param) => {
-    const { full, bare } = keysOf(method, param.path, plan, prefix);
-    return { ...param, names: [full, bare] };
-  });
+  const names = ({ path }: WantedParam): readonly string[] => {
+    const { full, bare } = keysOf(method, path, plan, prefix);
+    return [full, bare];
+  };
+  const omits = ({ path }: WantedParam): boolean => method.files.omits?.(path, plan) === true;
+  const omitted = wanted.filter(omits).flatMap(names);
+  const named = wanted.filter((param) => !omits(param)).map((param) => ({ ...param, names: names(param) }));
   const optional = ({ path }: WantedParam): boolean => method.files.optional?.(path, plan) === true;
   // bias="all" files hold copies of the head under its wrapper's names
-  const { places, missing, faults } = matchTensors(source.tensors, named, (name) => /\.(original_module|modules_to_save)\./.test(name));
+  const { places, missing, faults } = matchTensors(
+    source.tensors,
+    named,
+    (name) => omitted.includes(name) || /\.(original_module|modules_to_save)\./.test(name),
+  );
   const anyOptional = named.some((param) => optional(param) && places.has(param.path));
   const lacking = missing.filter((param) => anyOptional || !optional(param));
   return {
@@ -141,6 +148,8 @@ export function writePeftAdapter(
     .map((key) => [key, json[key]] as const);
   return {
     [configFile]: new TextEncoder().encode(`${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`),
-    [weightsFile]: writeSafetensors([...params].map(([path, tensor]) => [nameOf(path), tensor] as const)),
+    [weightsFile]: writeSafetensors(
+      [...params].flatMap(([path, tensor]) => (method.files.omits?.(path, plan) === true ? [] : [[nameOf(path), tensor] as const])),
+    ),
   };
 }

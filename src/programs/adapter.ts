@@ -45,12 +45,8 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const attachment = attachPublished(model, head, published);
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
   const graph = forwardGraph(model, head, [attachment]);
-  const params = await fitted(
-    model,
-    published,
-    attachment,
-    wantedOf(graph).filter(({ path }) => !weights.has(path)),
-  );
+  const wanted = wantedOf(graph).filter(({ path }) => !weights.has(path));
+  const params = await fitted(model, published, attachment, graph, wanted);
   return { head, attachment, params };
 }
 
@@ -60,25 +56,27 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
-  const wanted = wantedOf(graph);
-  const tensors = await fitted(model, published, attachment, wanted);
-  const params = tensors.size === wanted.length ? tensors : new Map([...(await initialParams(model, graph, 0)), ...tensors]);
-  return { head, attachment, params };
+  return { head, attachment, params: await fitted(model, published, attachment, graph, wantedOf(graph)) };
 }
 
 function wantedOf(graph: ReturnType<typeof forwardGraph>): readonly WantedParam[] {
   return paramsOf(graph).map(({ value, leaf }) => ({ path: leaf.path, shape: value.shape.map(Number) }));
 }
 
+/** The wanted parameters: from the files, or as they start where the format leaves them out. */
 async function fitted(
   model: BaseModel,
   published: PublishedAdapter,
   attachment: Attachment,
+  graph: ReturnType<typeof forwardGraph>,
   wanted: readonly WantedParam[],
 ): Promise<Params> {
   const { faults, read } = published.fit(wanted, placeOf(model, attachment));
   checkFit(published, faults);
-  return read();
+  const stored = await read();
+  if (stored.size === wanted.length) return stored;
+  const initial = await initialParams(model, graph, 0);
+  return new Map(wanted.map(({ path }) => [path, stored.get(path) ?? initial.get(path)!]));
 }
 
 /** Plans a published adapter on a model, those that it holds first. */
