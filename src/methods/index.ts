@@ -12,9 +12,10 @@ import { pTuning } from "./p-tuning.js";
 import { prefixTuning } from "./prefix-tuning.js";
 import { promptTuning } from "./prompt-tuning.js";
 import { stack } from "./stack.js";
+import { vera } from "./vera.js";
 
 /** All methods that train something at a model's sites. */
-export const methods: readonly Method[] = [lora, bottleneck, ia3, bitfit, prefixTuning, promptTuning, pTuning, head, full];
+export const methods: readonly Method[] = [lora, vera, bottleneck, ia3, bitfit, prefixTuning, promptTuning, pTuning, head, full];
 
 /** All ways in which adapters can be used together. */
 export const compositions: readonly Method[] = [stack, average, fuse];
