@@ -31,8 +31,14 @@ it("has all golden cases", () => {
     "bert-prompt",
     "bert-ptuning",
     "bert-token-lora",
+    "bert-vera",
+    "bert-vera-drawn",
     "distilbert-lora",
+    "distilbert-vera",
+    "distilbert-vera-drawn",
     "roberta-lora",
+    "roberta-vera",
+    "roberta-vera-drawn",
   ]);
 });
 
