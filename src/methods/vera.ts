@@ -61,8 +61,7 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
 
   linear(site, call, p, { targets, shared }, c) {
     if (!targets.has(site.path)) return call.y;
-    const frozen = (name: "vera_A" | "vera_B"): Value =>
-      p.shared().param(name, shared[name].shape, shared[name].init, { trained: false });
+    const frozen = (name: "vera_A" | "vera_B"): Value => p.shared().param(name, shared[name].shape, shared[name].init, { trained: false });
     const A = slice(frozen("vera_A"), 1, 0, site.inFeatures);
     const B = slice(frozen("vera_B"), 0, 0, site.outFeatures);
     const d = p.param("vera_lambda_d", [c.r], c.init_weights ? { kind: "constant", value: c.d_initial } : normal(1));
