@@ -13,18 +13,27 @@ import { type Fit, type FitPlace, matchTensors, missingFault, type PublishedAdap
 export const configFile = "adapter_config.json";
 export const weightsFile = "adapter_model.safetensors";
 
-/** Fields of every adapter_config.json that do not belong to a method. */
-const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
+/** Fields of every adapter_config.json that do not belong to a method. Where a method has no modules_to_save, its file's are the head. */
+const commonFields = [
+  "peft_type",
+  "task_type",
+  "auto_mapping",
+  "peft_version",
+  "base_model_name_or_path",
+  "revision",
+  "inference_mode",
+  "modules_to_save",
+];
 
 /**
- * Reads an adapter in Hugging Face PEFT's format. Unknown fields that are null, false or empty are passed over; others are refused by name,
+ * Reads an adapter in Hugging Face PEFT's format; `own` are a program's own methods. Unknown fields that are null, false or empty are passed over; others are refused by name,
  * since ignoring them would give wrong results. Throws FileError, ConfigError or WeightError.
  */
-export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
+export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] = []): Promise<PublishedAdapter> {
   const json = await readJson(files, configFile);
   if (!isRecord(json)) throw new ConfigError(`${files.origin}/${configFile} holds no JSON object`);
   if (typeof json.peft_type !== "string") throw new ConfigError(`${files.origin}/${configFile} has no peft_type`);
-  const method = methodOfType(json.peft_type);
+  const method = methodOfType(json.peft_type, own);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
   if ((await files.size(weightsFile)) === undefined) {
     throw new FileError(`${files.origin} has no ${weightsFile}`, {

@@ -36,15 +36,20 @@ export function checkLayers(c: Omit<TargetConfig, "exclude_modules">, context: z
     refuse("layers_pattern needs layers_to_transform");
 }
 
-/** The fields by which Hugging Face PEFT chooses modules. */
-export interface TargetConfig {
+/** The fields by which Hugging Face PEFT chooses modules; a config may lack all but the first. */
+export interface TargetConfig extends TargetFilters {
   /** Suffixes, a regular expression (full match), `"all-linear"`, or null for the method's default roles. */
   readonly target_modules: readonly string[] | string | null;
+}
+
+interface TargetFilters {
   readonly exclude_modules: readonly string[] | string | null;
   readonly layers_to_transform: readonly number[] | number | null;
   readonly layers_pattern: readonly string[] | string | null;
   readonly modules_to_save: readonly string[] | null;
 }
+
+const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: null, layers_pattern: null, modules_to_save: null };
 
 /**
  * The linear layers that a config targets, by PEFT's rules (tuners_utils.check_target_module_exists): excluded modules and modules_to_save
@@ -53,10 +58,11 @@ export interface TargetConfig {
  */
 export function matchTargets(
   sites: Sites,
-  config: TargetConfig,
+  given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
   defaultRoles: readonly LinearSite["role"][],
   origin: ConfigOrigin,
 ): readonly LinearSite[] {
+  const config: TargetConfig = { ...noFilters, ...given };
   const { target_modules: targets } = config;
   const free = sites.linears.filter(
     ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),

@@ -45,7 +45,7 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
   learningRate: 1e-2,
 
   plan(sites, c, origin) {
-    const matched = matchTargets(sites, { ...c, exclude_modules: null }, ["query", "value"], origin);
+    const matched = matchTargets(sites, c, ["query", "value"], origin);
     const A = [c.r, Math.max(...matched.map(({ inFeatures }) => inFeatures))] as const;
     const B = [Math.max(...matched.map(({ outFeatures }) => outFeatures)), c.r] as const;
     return {
