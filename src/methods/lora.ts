@@ -8,7 +8,7 @@ import { reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
 import type { LinearCall, PeftMethod } from "./method.js";
-import { checkLayers, compactTargets, layerFields, matchTargets, patternValue, targetFields } from "./targets.js";
+import { checkLayers, compactTargets, layerFields, matchTargets, patternValue, publishedTargets, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
 const positive = z.number().int().positive();
@@ -115,7 +115,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     ],
     publish: (c, { names }) => ({
       ...c,
-      target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,
+      target_modules: publishedTargets(c, names),
       fan_in_fan_out: false,
       init_lora_weights: true,
     }),

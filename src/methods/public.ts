@@ -16,5 +16,5 @@ export { softmax, sum } from "../ops/reduce.js";
 export { biasFiles, trainsBias } from "./base-bias.js";
 export type * from "./method.js";
 export { plainFormat } from "./plain-format.js";
-export { checkLayers, compactTargets, layerFields, matchTargets, patternValue, targetFields } from "./targets.js";
+export { checkLayers, compactTargets, layerFields, matchTargets, patternValue, publishedTargets, targetFields } from "./targets.js";
 export { tunerFormat } from "./tuner-format.js";

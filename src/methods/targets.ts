@@ -105,6 +105,14 @@ export function compactTargets(matched: readonly LinearSite[], sites: Sites): re
   return hits.length === matched.length ? names : matched.map(({ path }) => path).sort();
 }
 
+/** `target_modules` as a file states it: a regular expression stays; all else becomes the list of `names` that matched. */
+export function publishedTargets(
+  { target_modules: targets }: Pick<TargetConfig, "target_modules">,
+  names: readonly string[],
+): string | readonly string[] {
+  return typeof targets === "string" && targets.toLowerCase() !== "all-linear" ? targets : names;
+}
+
 function matches(site: LinearSite, targets: TargetConfig["target_modules"], defaultRoles: readonly LinearSite["role"][]): boolean {
   if (targets === null) return defaultRoles.includes(site.role);
   if (typeof targets !== "string") return targets.some((target) => hasSuffix(site.path, target));

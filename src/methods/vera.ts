@@ -7,7 +7,7 @@ import { gemm } from "../ops/linear.js";
 import { slice } from "../ops/movement.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
 import type { PeftMethod } from "./method.js";
-import { checkLayers, compactTargets, layerFields, matchTargets, targetFields } from "./targets.js";
+import { checkLayers, compactTargets, layerFields, matchTargets, publishedTargets, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
 const config = z
@@ -33,10 +33,15 @@ interface VeraPlan {
   readonly targets: ReadonlySet<string>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];
-  /** How A [r, in] and B [out, r] start, which all layers share: `in` and `out` are the adapted layers' largest. */
-  readonly shared: { readonly [name in "vera_A" | "vera_B"]: { readonly shape: readonly number[]; readonly init: Initializer } };
-  readonly save_projection: boolean;
+  /** The largest sizes of adapted layers: A is [r, in], B is [out, r]. */
+  readonly in: number;
+  readonly out: number;
+  /** Whether files hold A and B. */
+  readonly saved: boolean;
 }
+
+/** Paths of the frozen matrices A and B. */
+const projections = ["vera_A", "vera_B"];
 
 /** VeRA: y + λ_b ⊙ (λ_d ⊙ x·Aᵀ)·Bᵀ with frozen random A and B that all layers share (Kopiczko et al. 2024, arXiv:2310.11454, §3.1). */
 export const vera: PeftMethod<VeraConfig, VeraPlan> = {
@@ -46,24 +51,21 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
 
   plan(sites, c, origin) {
     const matched = matchTargets(sites, c, ["query", "value"], origin);
-    const A = [c.r, Math.max(...matched.map(({ inFeatures }) => inFeatures))] as const;
-    const B = [Math.max(...matched.map(({ outFeatures }) => outFeatures)), c.r] as const;
     return {
       targets: new Set(matched.map(({ path }) => path)),
       names: compactTargets(matched, sites),
-      shared: {
-        vera_A: { shape: A, init: torchKaiming(A[1], c.projection_prng_key, 0) },
-        vera_B: { shape: B, init: torchKaiming(B[1], c.projection_prng_key, A[0] * A[1]) },
-      },
-      save_projection: c.save_projection,
+      in: Math.max(...matched.map(({ inFeatures }) => inFeatures)),
+      out: Math.max(...matched.map(({ outFeatures }) => outFeatures)),
+      saved: c.save_projection,
     };
   },
 
-  linear(site, call, p, { targets, shared }, c) {
-    if (!targets.has(site.path)) return call.y;
-    const frozen = (name: "vera_A" | "vera_B"): Value => p.shared().param(name, shared[name].shape, shared[name].init, { trained: false });
-    const A = slice(frozen("vera_A"), 1, 0, site.inFeatures);
-    const B = slice(frozen("vera_B"), 0, 0, site.outFeatures);
+  linear(site, call, p, plan, c) {
+    if (!plan.targets.has(site.path)) return call.y;
+    const frozen = (name: string, shape: readonly number[], init: Initializer): Value =>
+      p.shared().param(name, shape, init, { trained: false });
+    const A = slice(frozen("vera_A", [c.r, plan.in], torchKaiming(plan.in, c.projection_prng_key, 0)), 1, 0, site.inFeatures);
+    const B = slice(frozen("vera_B", [plan.out, c.r], torchKaiming(c.r, c.projection_prng_key, c.r * plan.in)), 0, 0, site.outFeatures);
     const d = p.param("vera_lambda_d", [c.r], c.init_weights ? { kind: "constant", value: c.d_initial } : normal(1));
     const b = p.param("vera_lambda_b", [site.outFeatures], c.init_weights ? zeros : ones);
     const x = p.dropout(call.x, c.vera_dropout);
@@ -75,13 +77,9 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
   files: {
     ...tunerFormat("VERA"),
     ...biasFiles,
-    publish: (c, { names }) => ({
-      ...c,
-      target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,
-      fan_in_fan_out: false,
-    }),
-    key: (path, plan) => (path in plan.shared ? `base_model.${path}` : biasFiles.key(path, plan)),
-    omits: (path, { shared, save_projection }) => path in shared && !save_projection,
+    publish: (c, { names }) => ({ ...c, target_modules: publishedTargets(c, names), fan_in_fan_out: false }),
+    key: (path, plan) => (projections.includes(path) ? `base_model.${path}` : biasFiles.key(path, plan)),
+    omits: (path, { saved }) => !saved && projections.includes(path),
   },
 };
 
