@@ -47,7 +47,7 @@ const projections = ["vera_A", "vera_B"];
 export const vera: PeftMethod<VeraConfig, VeraPlan> = {
   name: "vera",
   config,
-  learningRate: 1e-2,
+  learningRate: 3e-2,
 
   plan(sites, c, origin) {
     const matched = matchTargets(sites, c, ["query", "value"], origin);
