@@ -35,6 +35,17 @@ test("links between pages lead somewhere", async () => {
   expect(dead).toEqual([]);
 });
 
+test("add-a-method.md shows all of vera.ts, in order, and the example as it is", async () => {
+  const page = await readFile(join(root, "docs/add-a-method.md"), "utf8");
+  const shown = (language: string): readonly string[] =>
+    [...page.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, "g"))].map((match) => match[1]!);
+  const lines = (text: string): readonly string[] => text.split("\n").filter((line) => line !== "");
+  expect(shown("typescript").flatMap(lines)).toEqual(lines(await readFile(join(root, "src/methods/vera.ts"), "utf8")));
+  const example = await readFile(join(root, "examples/own-method.mjs"), "utf8");
+  expect(shown("js").length).toBeGreaterThan(0);
+  for (const block of shown("js")) expect(example).toContain(block);
+});
+
 test("the compatibility page names every method, family and task, and each method has a page", async () => {
   const page = await readFile(join(root, "docs/compatibility.md"), "utf8");
   for (const name of [

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,7 +38,15 @@ test("custom-loop.mjs learns to tell two kinds of row apart", { timeout: 60_000 
   expect(printed).toMatch(/^adapter_model\.safetensors: \d+ bytes$/m);
 });
 
+test("own-method.mjs defines a method, trains it and loads it again", { timeout: 60_000 }, async () => {
+  const printed = await example("own-method.mjs", model, "own");
+  const labels = 8;
+  expect(printed).toContain(`${2 * 16 + labels * 16 + labels} trained numbers`); // a vector of 16 in each of two layers, and the head
+  expect(printed).toMatch(/label: '[a-z_]+'/);
+  expect(JSON.parse(await readFile(join(folder, "own", "adapter_config.json"), "utf8"))).toMatchObject({ peft_type: "BEFT" });
+});
+
 test("every example is run by a test", async () => {
   const scripts = (await readdir(examples)).filter((name) => name.endsWith(".mjs"));
-  expect(scripts.sort()).toEqual(["custom-loop.mjs", "predict.mjs", "train.mjs"]);
+  expect(scripts.sort()).toEqual(["custom-loop.mjs", "own-method.mjs", "predict.mjs", "train.mjs"]);
 });

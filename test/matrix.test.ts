@@ -62,6 +62,17 @@ const settings: Readonly<Record<string, Settings>> = {
     falls: [30, 0.4],
     detached: { field: "use_dora", params: /\.lora_[AB]\./ },
   },
+  vera: {
+    configs: [
+      { d_initial: 1 }, // at 0.1 the slopes are too small to compare
+      { r: 16, target_modules: "all-linear", bias: "all", save_projection: false, projection_prng_key: 7, modules_to_save: ["pooler"] },
+      { r: 8, init_weights: false, bias: "vera_only", d_initial: 0.3 },
+    ],
+    dropout: { r: 16, vera_dropout: 0.3 },
+    zeroStart: (fields) => !("init_weights" in fields),
+    rate: 5e-2,
+    falls: [80, 0.6],
+  },
   ia3: {
     configs: [{}, { target_modules: "all-linear", feedforward_modules: [], modules_to_save: null }],
     zeroStart: true,

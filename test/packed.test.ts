@@ -23,11 +23,12 @@ test.skipIf(project === undefined)("the packed package's command line and entry 
     const predict = await run(peft, ["predict", "--model", model, "--adapter", out, "where is my parcel?"], { cwd: project });
     expect(JSON.parse(predict.stdout)).toMatchObject({ label: expect.any(String), score: expect.any(Number) });
     const script =
-      'const names = async (p) => Object.keys(await import(p)); console.log(JSON.stringify([await names("peft.js"), await names("peft.js/node")]))';
+      'const names = async (p) => Object.keys(await import(p)); console.log(JSON.stringify([await names("peft.js"), await names("peft.js/node"), await names("peft.js/methods")]))';
     const entries = await run(process.execPath, ["--input-type=module", "-e", script], { cwd: project });
-    const [anywhere, node] = JSON.parse(entries.stdout) as [string[], string[]];
+    const [anywhere, node, methods] = JSON.parse(entries.stdout) as [string[], string[], string[]];
     expect(anywhere).toContain("trainLoop");
     expect(node).toEqual(expect.arrayContaining(["train", "loadModel", "loadAdapter", "pipeline", ...anywhere]));
+    expect(methods).toEqual(expect.arrayContaining(["z", "gemm", "zeros", "matchTargets", "tunerFormat"]));
   } finally {
     await rm(folder, { recursive: true });
   }

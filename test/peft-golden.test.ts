@@ -35,14 +35,20 @@ it("has all golden cases", () => {
     "bert-ptuning",
     "bert-token-lora",
     "bert-token-prompt-text",
+    "bert-vera",
+    "bert-vera-drawn",
     "distilbert-lora",
     "distilbert-lora-bias",
     "distilbert-prompt",
+    "distilbert-vera",
+    "distilbert-vera-drawn",
     "roberta-ia3",
     "roberta-lora",
     "roberta-lora-saved",
     "roberta-prefix",
     "roberta-ptuning",
+    "roberta-vera",
+    "roberta-vera-drawn",
   ]);
 });
 

@@ -17,18 +17,27 @@ export const weightsFile = "adapter_model.safetensors";
 /** The weights, safetensors first. */
 const peftWeightsFiles = [weightsFile, "adapter_model.bin"];
 
-/** Fields of every adapter_config.json that do not belong to a method. */
-const commonFields = ["peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"];
+/** Fields of every adapter_config.json that do not belong to a method. Where a method has no modules_to_save, its file's are the head. */
+const commonFields = [
+  "peft_type",
+  "task_type",
+  "auto_mapping",
+  "peft_version",
+  "base_model_name_or_path",
+  "revision",
+  "inference_mode",
+  "modules_to_save",
+];
 
 /**
- * Reads an adapter in Hugging Face PEFT's format. Unknown fields that are null, false or empty are passed over; others are refused by name,
+ * Reads an adapter in Hugging Face PEFT's format; `own` are a program's own methods. Unknown fields that are null, false or empty are passed over; others are refused by name,
  * since ignoring them would give wrong results. Throws FileError, ConfigError or WeightError.
  */
-export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
+export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] = []): Promise<PublishedAdapter> {
   const json = await readJson(files, configFile);
   if (!isRecord(json)) throw new ConfigError(`${files.origin}/${configFile} holds no JSON object`);
   if (typeof json.peft_type !== "string") throw new ConfigError(`${files.origin}/${configFile} has no peft_type`);
-  const method = methodOfType(json.peft_type);
+  const method = methodOfType(json.peft_type, own);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
   const source = await openTensors(files, peftWeightsFiles);
   const taskType = typeof json.task_type === "string" ? json.task_type : null;
@@ -73,13 +82,20 @@ function isEmpty(value: unknown): boolean {
 
 /** A parameter that the format lets old writers leave out may be missing, if all of those are. */
 function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix }: FitPlace): Fit {
-  const named = wanted.map((param) => {
-    const { full, bare } = keysOf(method, param.path, plan, prefix);
-    return { ...param, names: [full, bare] };
-  });
+  const names = ({ path }: WantedParam): readonly string[] => {
+    const { full, bare } = keysOf(method, path, plan, prefix);
+    return [full, bare];
+  };
+  const omits = ({ path }: WantedParam): boolean => method.files.omits?.(path, plan) === true;
+  const omitted = wanted.filter(omits).flatMap(names);
+  const named = wanted.filter((param) => !omits(param)).map((param) => ({ ...param, names: names(param) }));
   const optional = ({ path }: WantedParam): boolean => method.files.optional?.(path, plan) === true;
   // bias="all" files hold copies of the head under its wrapper's names
-  const { places, missing, faults } = matchTensors(source.tensors, named, (name) => /\.(original_module|modules_to_save)\./.test(name));
+  const { places, missing, faults } = matchTensors(
+    source.tensors,
+    named,
+    (name) => omitted.includes(name) || /\.(original_module|modules_to_save)\./.test(name),
+  );
   const anyOptional = named.some((param) => optional(param) && places.has(param.path));
   const lacking = missing.filter((param) => anyOptional || !optional(param));
   return {
@@ -132,6 +148,8 @@ export function writePeftAdapter(
     .map((key) => [key, json[key]] as const);
   return {
     [configFile]: new TextEncoder().encode(`${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`),
-    [weightsFile]: writeSafetensors([...params].map(([path, tensor]) => [nameOf(path), tensor] as const)),
+    [weightsFile]: writeSafetensors(
+      [...params].flatMap(([path, tensor]) => (method.files.omits?.(path, plan) === true ? [] : [[nameOf(path), tensor] as const])),
+    ),
   };
 }

@@ -73,7 +73,7 @@ export interface FitPlace {
 export interface Fit {
   /** One line for each tensor that is missing, of another shape, or not expected. */
   readonly faults: readonly string[];
-  /** The parameters by path; only where there are no faults. Those that the format allows to be left out may be missing. */
+  /** The parameters by path; only where there are no faults. Those that the format leaves out, or allows to be left out, may be missing. */
   read(): Promise<ReadonlyMap<string, Tensor<"float32">>>;
 }
 

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { initialValues, kaimingUniform, normal, ones, zeros } from "./initializer.js";
+import { filled, initialValues, kaimingUniform, normal, ones, zeros } from "./initializer.js";
+import type { RandomKey } from "./random.js";
 
 const moments = (values: Float32Array): readonly [mean: number, deviation: number] => {
   const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
@@ -33,6 +34,17 @@ it("draws normal numbers of the given mean and deviation", () => {
   expect(Math.abs(deviation - 0.02)).toBeLessThan(0.0005);
   const [shifted] = moments(initialValues({ kind: "normal", mean: 3, std: 0.02 }, [2000], 1, "a").data);
   expect(shifted).toBeCloseTo(3, 2);
+});
+
+it("asks a method that computes its own values, with the key of the seed and the path", () => {
+  const keys: RandomKey[] = [];
+  const counting = filled((out, key) => {
+    keys.push(key);
+    for (const i of out.keys()) out[i] = i;
+  });
+  expect(initialValues(counting, [2, 2], 1, "a")).toEqual({ dtype: "float32", shape: [2, 2], data: new Float32Array([0, 1, 2, 3]) });
+  initialValues(counting, [1], 2, "a");
+  expect(keys[0]).not.toEqual(keys[1]);
 });
 
 it("depends on the seed and the path, and on nothing else", () => {

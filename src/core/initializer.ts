@@ -1,4 +1,4 @@
-import { fillNormal, fillUniform, keyOf } from "./random.js";
+import { fillNormal, fillUniform, keyOf, type RandomKey } from "./random.js";
 import { f32, sizeOf, type Tensor } from "./tensor.js";
 
 /** How a parameter starts. Values depend on the seed and the parameter's path only. */
@@ -10,6 +10,8 @@ export type Initializer =
   | { readonly kind: "diagonal"; readonly on: number; readonly off: number }
   /** N(mean, std²); with `cut`, drawn again where it lies further than that from the mean. */
   | { readonly kind: "normal"; readonly mean: number; readonly std: number; readonly cut?: number }
+  /** What `fill` writes into an array of zeros; the key is that of the seed and the path, for values that are to depend on them. */
+  | { readonly kind: "filled"; fill(out: Float32Array, key: RandomKey): void }
   /** Part `part` of what is computed from the base model; parameters with the same `compute` share one computation. */
   | { readonly kind: "computed"; readonly compute: InitialComputation; readonly part: number }
   /** The base model's own weight at the same path; where the base has none, `otherwise`. */
@@ -56,12 +58,18 @@ export function kaimingUniform(fanIn: number): DrawnInitializer {
   return { kind: "uniform", bound: 1 / Math.sqrt(fanIn) };
 }
 
+/** Values that a method computes itself. */
+export function filled(fill: (out: Float32Array, key: RandomKey) => void): DrawnInitializer {
+  return { kind: "filled", fill };
+}
+
 /** Draws a parameter's first values. `base` kinds must have been resolved by the caller, who knows the base model's weights. */
 export function initialValues(init: DrawnInitializer, shape: readonly number[], seed: number, path: string): Tensor<"float32"> {
   const data = new Float32Array(sizeOf(shape));
   const key = keyOf(seed, "init", path);
   if (init.kind === "constant") data.fill(init.value);
   else if (init.kind === "diagonal") for (let i = 0; i < data.length; i++) data[i] = i % (shape[1]! + 1) === 0 ? init.on : init.off;
+  else if (init.kind === "filled") init.fill(data, key);
   else if (init.kind === "uniform") fillUniform(data, key, -init.bound, init.bound);
   else {
     fillNormal(data, key, init.mean, init.std);

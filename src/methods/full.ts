@@ -11,5 +11,5 @@ export const full: PeftMethod<z.infer<typeof config>, null> = {
   learningRate: 5e-5,
   plan: () => null,
   trains: () => true,
-  files: { ...plainFormat("FULL"), inert: ["modules_to_save"] },
+  files: plainFormat("FULL"),
 };

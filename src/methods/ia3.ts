@@ -5,6 +5,7 @@ import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
 import type { LinearSite, PeftMethod } from "./method.js";
 import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
+import { tunerFormat } from "./tuner-format.js";
 
 const config = z.strictObject({
   target_modules: targetFields.target_modules.describe(
@@ -42,12 +43,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     if ((c.target_modules === null) !== (c.feedforward_modules === null)) {
       throw new ConfigError("ia3 needs target_modules and feedforward_modules both, or neither", { hint: "feedforward_modules may be []" });
     }
-    const matched = matchTargets(
-      sites,
-      { ...c, layers_to_transform: null, layers_pattern: null },
-      ["key", "value", "down", "attention-output"],
-      origin,
-    );
+    const matched = matchTargets(sites, c, ["key", "value", "down", "attention-output"], origin);
     const isFeedforward = ({ path, role }: LinearSite): boolean => {
       if (c.feedforward_modules === null) return feedforwardRoles.includes(role);
       // PEFT compares the end of the path without a dot boundary
@@ -72,8 +68,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
   },
 
   files: {
-    peft_type: "IA3",
-    prefix: "base_model.model.",
+    ...tunerFormat("IA3"),
     inert: ["fan_in_fan_out", "init_ia3_weights"],
     publish: (c, { names, feedforwardNames }) => ({
       ...c,
@@ -82,6 +77,5 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
       fan_in_fan_out: false,
       init_ia3_weights: true,
     }),
-    key: (path) => `base_model.model.${path}`,
   },
 };

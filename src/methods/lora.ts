@@ -5,11 +5,21 @@ import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementw
 import { gemm } from "../ops/linear.js";
 import { concat, reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
+import { biasFiles, trainsBias } from "./base-bias.js";
 import { initLoraWeights, isResidual, type LoraStart, loraStart, rowNorms, type UpdateSizes } from "./lora-init.js";
 import type { LinearCall, LinearSite, ParamScope, PeftMethod } from "./method.js";
-import { checkPattern, compactTargets, matchTargets, patternValue, targetFields } from "./targets.js";
+import {
+  checkLayers,
+  checkPattern,
+  compactTargets,
+  layerFields,
+  matchTargets,
+  patternValue,
+  publishedTargets,
+  targetFields,
+} from "./targets.js";
+import { tunerFormat } from "./tuner-format.js";
 
-const names = z.array(z.string());
 const positive = z.number().int().positive();
 
 const config = z
@@ -31,16 +41,7 @@ const config = z
       .default({})
       .describe("alphas that differ from lora_alpha, by the end of a layer's path"),
     bias: z.enum(["none", "all", "lora_only"]).default("none").describe("which of the base model's biases are trained too"),
-    layers_to_transform: z
-      .union([z.array(z.number().int().min(0)), z.number().int().min(0)])
-      .nullable()
-      .default(null)
-      .describe("adapt only the layers with these numbers"),
-    layers_pattern: z
-      .union([names, z.string()])
-      .nullable()
-      .default(null)
-      .describe("name of the layer list that layers_to_transform counts"),
+    ...layerFields,
     modules_to_save: targetFields.modules_to_save,
     loraplus_lr_ratio: z
       .number()
@@ -50,14 +51,7 @@ const config = z
         "LoRA+: factor on the learning rate of B, biases and norms (arXiv:2402.12354); how to train, not part of the published config",
       ),
   })
-  .refine(
-    (c) => c.layers_to_transform === null || Array.isArray(c.target_modules) || c.target_modules === null,
-    "layers_to_transform needs target_modules to be a list",
-  )
-  .refine(
-    (c) => c.layers_pattern === null || c.layers_pattern.length === 0 || c.layers_to_transform !== null,
-    "layers_pattern needs layers_to_transform",
-  )
+  .superRefine(checkLayers)
   .refine((c) => !c.lora_bias || !c.use_dora, "lora_bias does not go with use_dora")
   .refine((c) => !c.lora_bias || typeof c.init_lora_weights === "boolean", "lora_bias needs init_lora_weights to be true or false");
 
@@ -137,14 +131,11 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
 
   lrScale: ({ path, shape }, c) => (path.includes("lora_B") || shape.length === 1 ? c.loraplus_lr_ratio : 1),
 
-  trains({ path }, { targets }, c) {
-    if (c.bias === "none" || !path.endsWith(".bias")) return false;
-    return c.bias === "all" || targets.has(path.slice(0, -".bias".length));
-  },
+  trains: trainsBias,
 
   files: {
-    peft_type: "LORA",
-    prefix: "base_model.model.",
+    ...tunerFormat("LORA"),
+    ...biasFiles,
     read(published) {
       const { init_lora_weights: init } = published;
       if (typeof init !== "string") return published;
@@ -162,15 +153,10 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names }) => ({
       ...c,
       ...(lora_bias ? { lora_bias } : {}), // a field that old readers do not know
-      target_modules: typeof c.target_modules === "string" && c.target_modules.toLowerCase() !== "all-linear" ? c.target_modules : names,
+      target_modules: publishedTargets(c, names),
       fan_in_fan_out: false,
       ...(isResidual(c.init_lora_weights) ? doubled(c) : {}),
     }),
-    key: (path, { targets }) => {
-      const module = path.replace(/\.bias$/, "");
-      return `base_model.model.${module !== path && targets.has(module) ? `${module}.base_layer.bias` : path}`;
-    },
-    optional: (path, { targets }) => path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length)),
   },
 };
 

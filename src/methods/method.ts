@@ -186,6 +186,8 @@ export interface AdapterFormat<C, P> {
   readonly bare?: boolean;
   /** Parameters that old writers left out; where the file has none of them, the base model's values stand. */
   optional?(path: string, plan: P): boolean;
+  /** Frozen parameters that files leave out, for their first values stand; where a file has them all the same they are passed over, as in Python. */
+  omits?(path: string, plan: P): boolean;
 }
 
 /** A fine-tuning method: one record, of which only the handlers it needs. `C` is its config, `P` what it planned on the surveyed sites. */

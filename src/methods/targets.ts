@@ -17,15 +17,39 @@ export const targetFields = {
   modules_to_save: names.nullable().default(null).describe("modules to train in full beside the task's head"),
 };
 
-/** The fields by which Hugging Face PEFT chooses modules. */
-export interface TargetConfig {
+/** The config fields of adapting some of a model's layers; a schema with them is refined by `checkLayers`. */
+export const layerFields = {
+  layers_to_transform: z
+    .union([z.array(z.number().int().min(0)), z.number().int().min(0)])
+    .nullable()
+    .default(null)
+    .describe("adapt only the layers with these numbers"),
+  layers_pattern: z.union([names, z.string()]).nullable().default(null).describe("name of the layer list that layers_to_transform counts"),
+};
+
+/** Says what is wrong with `layerFields`, as PEFT's configs do. */
+export function checkLayers(c: Omit<TargetConfig, "exclude_modules">, context: z.RefinementCtx): void {
+  const refuse = (message: string): void => context.addIssue({ code: "custom", message });
+  if (c.layers_to_transform !== null && typeof c.target_modules === "string")
+    refuse("layers_to_transform needs target_modules to be a list");
+  if (c.layers_pattern !== null && c.layers_pattern.length > 0 && c.layers_to_transform === null)
+    refuse("layers_pattern needs layers_to_transform");
+}
+
+/** The fields by which Hugging Face PEFT chooses modules; a config may lack all but the first. */
+export interface TargetConfig extends TargetFilters {
   /** Suffixes, a regular expression (full match), `"all-linear"`, or null for the method's default roles. */
   readonly target_modules: readonly string[] | string | null;
+}
+
+interface TargetFilters {
   readonly exclude_modules: readonly string[] | string | null;
   readonly layers_to_transform: readonly number[] | number | null;
   readonly layers_pattern: readonly string[] | string | null;
   readonly modules_to_save: readonly string[] | null;
 }
+
+const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: null, layers_pattern: null, modules_to_save: null };
 
 /**
  * The linear layers that a config targets, by PEFT's rules (tuners_utils.check_target_module_exists): excluded modules and modules_to_save
@@ -34,10 +58,11 @@ export interface TargetConfig {
  */
 export function matchTargets(
   sites: Sites,
-  config: TargetConfig,
+  given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
   defaultRoles: readonly LinearSite["role"][],
   origin: ConfigOrigin,
 ): readonly LinearSite[] {
+  const config: TargetConfig = { ...noFilters, ...given };
   const { target_modules: targets } = config;
   const free = sites.linears.filter(
     ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),
@@ -113,6 +138,14 @@ export function compactTargets(matched: readonly LinearSite[], sites: Sites): re
   const names = [...new Set(matched.map(({ path }) => path.split(".").at(-1)!))].sort();
   const hits = sites.linears.filter(({ path }) => names.some((name) => hasSuffix(path, name)) && !isSaved(path, sites.headModules));
   return hits.length === matched.length ? names : matched.map(({ path }) => path).sort();
+}
+
+/** `target_modules` as a file states it: a regular expression stays; all else becomes the list of `names` that matched. */
+export function publishedTargets(
+  { target_modules: targets }: Pick<TargetConfig, "target_modules">,
+  names: readonly string[],
+): string | readonly string[] {
+  return typeof targets === "string" && targets.toLowerCase() !== "all-linear" ? targets : names;
 }
 
 function matches(site: LinearSite, targets: TargetConfig["target_modules"], defaultRoles: readonly LinearSite["role"][]): boolean {

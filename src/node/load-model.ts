@@ -1,6 +1,7 @@
 import type { Files } from "../io/files.js";
 import type { Progress } from "../io/hub.js";
 import { resolveAdapter, resolveModel } from "../io/resolve-model.js";
+import type { PeftMethod } from "../methods/method.js";
 import { type Adapter, loadAdapter as loadAdapterFiles } from "../programs/adapter.js";
 import { type BaseModel, openBaseModel } from "../programs/base-model.js";
 import { nodeRuntime } from "../runtime/node.js";
@@ -61,7 +62,7 @@ export async function adapterPlace(name: string, { env = process.env, onProgress
 export async function loadAdapter(
   model: BaseModel,
   name: string,
-  options: LoadOptions & { readonly task?: string | undefined } = {},
+  options: LoadOptions & { readonly task?: string | undefined; readonly methods?: readonly PeftMethod[] | undefined } = {},
 ): Promise<Adapter> {
-  return loadAdapterFiles(model, await adapterPlace(name, options), options.task);
+  return loadAdapterFiles(model, await adapterPlace(name, options), options.task, options.methods);
 }

@@ -1,4 +1,5 @@
 import { ConfigError } from "../errors.js";
+import type { PeftMethod } from "../methods/method.js";
 import { withoutAdapter } from "../programs/adapter.js";
 import { type Classifier, classifier, predictor } from "../programs/pipeline.js";
 import { taskNamed } from "../tasks/index.js";
@@ -10,6 +11,8 @@ export interface PipelineOptions extends LoadOptions {
   readonly model?: string | LoadedModel;
   /** A folder or hub id; without it the base model must have a trained head. */
   readonly adapter?: string;
+  /** The program's own methods, one of which the adapter may be of. */
+  readonly methods?: readonly PeftMethod[];
 }
 
 /**

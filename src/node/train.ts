@@ -5,6 +5,7 @@ import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
 import { ConfigError } from "../errors.js";
 import { methodChoice } from "../methods/index.js";
+import type { PeftMethod } from "../methods/method.js";
 import type { Adapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import { taskNamed, tasks } from "../tasks/index.js";
@@ -19,11 +20,15 @@ import { adapterPlace, type LoadedModel, type LoadOptions, loadModel } from "./l
 import { type TrainJobOptions, trainJobOptions } from "./train-options.js";
 import { weightsSha256 } from "./weights-hash.js";
 
-/** What `train` may be told; `model` may be one that is loaded already, and stays open then. */
-export type TrainOptions = Omit<TrainJobOptions, "model"> & { readonly model?: string | LoadedModel | undefined } & Pick<
-    LoadOptions,
-    "onProgress" | "signal"
-  >;
+/** What `train` may be told. */
+export type TrainOptions = Omit<TrainJobOptions, "model" | "method"> & {
+  /** By name, or one that is loaded already, and stays open then. */
+  readonly model?: string | LoadedModel | undefined;
+  /** By name, or a method of the program's own. */
+  readonly method?: string | PeftMethod | undefined;
+  /** The program's own methods, to be named by `method` or by adapters that are held. */
+  readonly methods?: readonly PeftMethod[] | undefined;
+} & Pick<LoadOptions, "onProgress" | "signal">;
 
 /** A finished or interrupted training. */
 export interface TrainedAdapter {
@@ -38,9 +43,21 @@ export interface TrainedAdapter {
  * Trains an adapter and writes it to `out`, with training.json, log.jsonl, a model card and checkpoints. Yields events as they happen.
  * Throws UsageError, ConfigError, DataError, FileError, ModelError, AttachError, WeightError, CheckpointError, NetworkError or NumericError.
  */
-export async function* train({ model: given, onProgress, signal, ...rest }: TrainOptions): AsyncGenerator<TrainEvent, TrainedAdapter> {
-  const job = parseOptions("option", trainJobOptions, { ...rest, ...(typeof given === "string" ? { model: given } : {}) });
-  const { method, preset } = methodChoice(job.method);
+export async function* train({
+  model: given,
+  method: wanted,
+  methods = [],
+  onProgress,
+  signal,
+  ...rest
+}: TrainOptions): AsyncGenerator<TrainEvent, TrainedAdapter> {
+  const own = typeof wanted === "object" ? [wanted, ...methods] : methods;
+  const job = parseOptions("option", trainJobOptions, {
+    ...rest,
+    ...(typeof given === "string" ? { model: given } : {}),
+    ...(wanted === undefined ? {} : { method: typeof wanted === "object" ? wanted.name : wanted }),
+  });
+  const { method, preset } = methodChoice(job.method, own);
   const config = parseOptions(`${method.name} option`, method.config, { ...preset, ...job.set });
   const asked = job.task === null ? undefined : taskNamed(job.task);
   const dropIfEmpty = await writableFolder(job.out);
@@ -71,6 +88,7 @@ export async function* train({ model: given, onProgress, signal, ...rest }: Trai
       method,
       config,
       held,
+      methods: own,
       rows,
       evalRows,
       options,

@@ -4,7 +4,7 @@ import type { Value } from "../core/graph.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
-import type { Attachment, Child } from "../methods/method.js";
+import type { Attachment, Child, PeftMethod } from "../methods/method.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
 import { attach, forwardGraph, headOf, survey, type TaskHead } from "./adapted-model.js";
@@ -27,26 +27,26 @@ interface TrainingRecord {
 
 /**
  * Reads an adapter's files, in whichever format, and fits it to a model. Label names come from training.json beside it, else from the
- * adapter's own files or the model's config. `task` is needed only where nothing names one. An adapter without a head uses the model's own.
+ * adapter's own files or the model's config. `taskName` is needed only where nothing names one; `own` are a program's own methods. An adapter without a head uses the model's own.
  * Throws FileError, ConfigError, WeightError or AttachError.
  */
-export async function loadAdapter(model: BaseModel, files: Files, taskName?: string): Promise<Adapter> {
-  return fitAdapter(model, files, await readAdapter(files), taskName);
+export async function loadAdapter(model: BaseModel, files: Files, taskName?: string, own: readonly PeftMethod[] = []): Promise<Adapter> {
+  return fitAdapter(model, files, await readAdapter(files, own), taskName);
 }
 
 /**
  * Reads an adapter that is used below others or with them: its own head does not matter, and where it has none it is planned for `head`.
  * Throws as `loadAdapter` does.
  */
-export async function loadHeldAdapter(model: BaseModel, files: Files, head: TaskHead): Promise<Adapter> {
-  const published = await readAdapter(files);
+export async function loadHeldAdapter(model: BaseModel, files: Files, head: TaskHead, own: readonly PeftMethod[] = []): Promise<Adapter> {
+  const published = await readAdapter(files, own);
   const { structure, outputs, task } = published.head;
-  const own = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
-  if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
+  const brought = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
+  if (brought !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const brought = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
-  const graph = Object.fromEntries(brought.map(({ value, leaf }) => [leaf.path, value]));
+  const leaves = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
+  const graph = Object.fromEntries(leaves.map(({ value, leaf }) => [leaf.path, value]));
   return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 

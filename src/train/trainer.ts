@@ -2,7 +2,7 @@ import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { CheckpointError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
-import type { Method } from "../methods/method.js";
+import type { Method, PeftMethod } from "../methods/method.js";
 import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
 import { type Adapter, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
@@ -29,6 +29,8 @@ export interface TrainInput {
   readonly config: object;
   /** Adapters that stay frozen below the trained one, or that the method composes. */
   readonly held?: readonly NamedFiles[] | undefined;
+  /** The program's own methods, for adapters that are held. */
+  readonly methods?: readonly PeftMethod[] | undefined;
   readonly rows: RowTable;
   /** Rows to evaluate on; without them a tenth of the training rows is held out. */
   readonly evalRows?: RowTable | undefined;
@@ -71,7 +73,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   const began = now();
   const head = { task, target: task.target(input.rows) };
   const held = await Promise.all(
-    (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head) })),
+    (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
   const graph = trainGraph(model, head, [attachment], options.dropout);

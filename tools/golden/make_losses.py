@@ -1,4 +1,4 @@
-"""Writes test/golden/lora-losses/: what Hugging Face PEFT computes when it trains LoRA for ten steps on a tiny BERT.
+"""Writes test/golden/lora-losses/: what Hugging Face PEFT computes when it trains LoRA, or VeRA, for ten steps on a tiny BERT.
 
     python tools/golden/make_losses.py           (environment: torch transformers==5.17.0 peft==0.21.0)
 
@@ -8,6 +8,7 @@ step's gradients and the final adapter. float32, one thread, all dropout off. Fo
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # PEFT orders target modules by a s
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel, get_linear_schedule_with_warmup
@@ -100,7 +101,7 @@ def save_adapter(model, folder, keep_config):
 
 def file_key(name):
     """The key under which PEFT saves a parameter (adapter "default")."""
-    return name.replace(".modules_to_save.default.", ".").replace(".default.", ".")
+    return re.sub(r"(\.modules_to_save)?\.default(?=\.|$)", "", name)
 
 
 def train(model, batches, micro, regression, training):
@@ -145,24 +146,25 @@ def gaps(ours, exact):
     return max((ours[key].double() - exact[key].double()).abs().max().item() for key in exact)
 
 
-def make(name, note, num_labels=3, micro=(BATCH,), training=TRAINING, **lora):
+def lora_config(**options):
+    return LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, **options)
+
+
+def make(name, note, num_labels=3, micro=(BATCH,), training=TRAINING, method=lora_config, **options):
     folder = OUT / name
     regression = num_labels == 1
-    model = get_peft_model(
-        load_base(num_labels),
-        LoraConfig(task_type=TaskType.SEQ_CLS, r=4, lora_alpha=8, lora_dropout=0.0, modules_to_save=["classifier"], **lora),
-    )
+    model = get_peft_model(load_base(num_labels), method(task_type=TaskType.SEQ_CLS, modules_to_save=["classifier"], **options))
     torch.manual_seed(29)
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "lora_B" in key:
-                p.normal_(0, 0.05)  # off zero, so that A has gradients from the first step on
+            if "lora_B" in key or "vera_lambda_b" in key:
+                p.normal_(0, 0.05)  # off zero, so that what it multiplies has gradients from the first step on
             if "classifier.modules_to_save" in key:
                 p.normal_(0, 0.25)
     save_adapter(model, folder / "initial", keep_config=True)
     # What is trained is what the files hold.
     model = PeftModel.from_pretrained(load_base(num_labels), folder / "initial", is_trainable=True)
-    if lora.get("bias", "none") != "none":
+    if options.get("bias", "none") != "none":
         assert any(key.endswith("base_layer.bias") and p.requires_grad for key, p in model.named_parameters())
     batches = make_batches(regression)
     record, first, unused = train(model, batches, micro, regression, training)
@@ -212,6 +214,8 @@ def main():
     make("bias-all", "query-value with bias all; more decay, and a limit that only some steps exceed", target_modules=["query", "value"], bias="all",
          training=TRAINING | {"weight_decay": 0.1, "max_grad_norm": 2.0})
     make("regression", "one label, mean squared error", num_labels=1, target_modules=["query", "value"])
+    make("vera", "VeRA with r 16 on layers of three shapes, bias vera_only", method=VeraConfig, r=16, d_initial=0.5, bias="vera_only",
+         target_modules=["query", "value", "dense"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+import type { AdapterFormat } from "./method.js";
+import { tunerPrefix } from "./tuner-format.js";
+
+/** The adapted layers by their paths: what a plan must hold for the config field `bias`. */
+interface Targeted {
+  readonly targets: { has(path: string): boolean };
+}
+
+/** Whether PEFT's config field `bias` has a weight of the base trained: no bias, `all` biases, or those of the adapted layers (`lora_only`). */
+export function trainsBias({ path }: { readonly path: string }, plan: Targeted, { bias }: { readonly bias: string }): boolean {
+  return isTargetBias(path, plan) ? bias !== "none" : bias === "all" && path.endsWith(".bias");
+}
+
+/** Biases in PEFT's files: an adapted layer's is within its `base_layer`. PEFT up to 0.20 wrote no biases for `lora_only` and the like. */
+export const biasFiles = {
+  key: (path: string, plan: Targeted): string =>
+    `${tunerPrefix}${isTargetBias(path, plan) ? path.replace(/bias$/, "base_layer.bias") : path}`,
+  optional: isTargetBias,
+} satisfies Partial<AdapterFormat<object, Targeted>>;
+
+function isTargetBias(path: string, { targets }: Targeted): boolean {
+  return path.endsWith(".bias") && targets.has(path.slice(0, -".bias".length));
+}
