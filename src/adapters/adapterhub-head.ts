@@ -73,7 +73,7 @@ function staticHead(json: Readonly<Record<string, unknown>>, source: TensorSourc
   return {
     task: task?.name ?? null,
     labels: labelsOf(json.label2id),
-    outputs: (output) => source.tensors.get(`${output}.weight`)?.shape[0],
+    outputs: (output) => source.tensors.get(output)?.shape[0],
     structure: undefined,
   };
 }

@@ -41,7 +41,7 @@ export async function readPeftAdapter(files: Files): Promise<PublishedAdapter> {
     head: {
       task: taskType === null ? null : taskOfType(taskType).name,
       labels: undefined,
-      outputs: (output) => source.tensors.get(`${method.files.prefix}${output}.weight`)?.shape[0],
+      outputs: (output) => source.tensors.get(`${method.files.prefix}${output}`)?.shape[0],
       structure: undefined,
     },
     children: [],

@@ -32,7 +32,7 @@ export type BertFields = z.infer<z.ZodObject<typeof bertFields>>;
 /** The token-classification head of BERT and its descendants: dropout and one linear layer. */
 export const tokenHead: Head<BertFields> = {
   modules: ["classifier"],
-  output: "classifier",
+  output: "classifier.weight",
   layered: { paths: ["classifier"], activation: null, pooler: false },
   build: (m, hidden, outputs, c) =>
     m.linear("classifier", m.dropout("classifier", hidden, headDropout(c)), "head", outputs, { init: normal(c.initializer_range) }),

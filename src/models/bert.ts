@@ -45,7 +45,7 @@ export const bert: ModelFamily<BertConfig> = {
   heads: {
     "text-classification": {
       modules: ["classifier"],
-      output: "classifier",
+      output: "classifier.weight",
       layered: { paths: ["classifier"], activation: null, pooler: true },
       build: (m, hidden, outputs, c) =>
         m.linear("classifier", m.dropout("classifier", pooler(m, "bert", hidden, c), headDropout(c)), "head", outputs, {

@@ -57,7 +57,7 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
   heads: {
     "text-classification": {
       modules: ["pre_classifier", "classifier"],
-      output: "classifier",
+      output: "classifier.weight",
       layered: { paths: ["pre_classifier", "classifier"], activation: "relu", pooler: false },
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
@@ -67,7 +67,7 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     },
     "token-classification": {
       modules: ["classifier"],
-      output: "classifier",
+      output: "classifier.weight",
       layered: { paths: ["classifier"], activation: null, pooler: false },
       build: (m, hidden, outputs, c) =>
         m.linear("classifier", m.dropout("classifier", hidden, c.dropout), "head", outputs, { init: normal(c.initializer_range) }),

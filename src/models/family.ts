@@ -15,7 +15,7 @@ export interface ModelLimits {
 export interface Head<C = any> {
   /** Modules that are the head's own, trained with every adapter. */
   readonly modules: readonly string[];
-  /** The linear layer that gives the outputs, by its path: its weight tells how many there are. */
+  /** A tensor of the head whose first size is the number of outputs, by its path: whoever has it has the head. */
   readonly output: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;

@@ -24,7 +24,7 @@ export function layeredHead(family: ModelFamily, head: LayeredHead): Head {
   const last = lastIndex(head);
   return {
     modules: ["heads"],
-    output: `heads.${last}`,
+    output: `heads.${last}.weight`,
     build(m, hidden, outputs, config) {
       if (head.pooler && family.pool === undefined) {
         throw new ModelError(`the adapter's head reads a pooler, which ${family.model_types[0]} models do not have`);

@@ -40,7 +40,7 @@ export const roberta: ModelFamily<RobertaConfig> = {
   heads: {
     "text-classification": {
       modules: ["classifier"],
-      output: "classifier.out_proj",
+      output: "classifier.out_proj.weight",
       layered: { paths: ["classifier.dense", "classifier.out_proj"], activation: "tanh", pooler: false },
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);

@@ -55,7 +55,7 @@ function hubHeadFiles(
   built: boolean,
 ): Readonly<Record<string, Uint8Array>> {
   const structure = headOf(model, head);
-  const { layered, output } = structure;
+  const { layered } = structure;
   const { target, layers } = head;
   const context = {
     model: built ? { ...hubModel, model_class: hubModel.model_class.replace(head.task.headClass, "AdapterModel") } : hubModel,
@@ -71,7 +71,7 @@ function hubHeadFiles(
     const index = layered.paths.findIndex((layer) => path.startsWith(`${layer}.`));
     return index < 0 ? [path, tensor] : [`${hubHeadPath}.${1 + index * step}.${path.slice(layered.paths[index]!.length + 1)}`, tensor];
   });
-  const bias = params.has(`${output}.bias`);
+  const bias = params.has(`${layered.paths.at(-1)}.bias`);
   return writeHubHead(new Map(renamed), {
     ...context,
     structure: { layers: layered.paths.length, activation: layered.activation, bias, pooler: layered.pooler, dropout: null },

@@ -103,7 +103,7 @@ export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
 /** What a checkpoint's own head for a task gives; undefined where it has none. */
 function baseTarget(model: BaseModel, task: Task): Target | undefined {
   const output = model.family.heads[task.name]?.output;
-  const outputs = output === undefined ? undefined : model.shape(`${output}.weight`)?.[0];
+  const outputs = output === undefined ? undefined : model.shape(output)?.[0];
   return outputs === undefined ? undefined : task.targetOf(model.json, outputs);
 }
 
@@ -137,7 +137,7 @@ function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task
     const target = baseTarget(model, task);
     if (target !== undefined) return { task, target, base: true };
     throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {
-      hint: `expected a tensor ${output}.weight`,
+      hint: `expected a tensor ${output}`,
     });
   }
   const labels = Array.isArray(record.labels) ? record.labels.map(String) : published.head.labels;
