@@ -44,12 +44,14 @@ export async function readHubHead(files: Files): Promise<HubHead> {
   const source = await openTensors(files, weightsFiles);
   const config = isRecord(json.config) ? json.config : undefined;
   const name = typeof json.name === "string" ? json.name : undefined;
+  const published = config === undefined ? staticHead(json, source) : builtHead(where, config);
+  const tied = published.structure?.tokens === undefined ? undefined : lastWeight(source);
   return {
-    published: config === undefined ? staticHead(json, source) : builtHead(where, config),
+    published,
     tensors: source,
     fit(wanted, prefix) {
       const named = wanted.map((param) => ({ ...param, names: namesOf(param.path, name, prefix) }));
-      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, () => false);
+      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, (stored) => stored === tied);
       return {
         faults: [...lacking.map(missingFault), ...faults],
         async read() {
@@ -60,6 +62,13 @@ export async function readHubHead(files: Files): Promise<HubHead> {
       };
     },
   };
+}
+
+/** The name that a copy of the word embeddings has in a head that gives tokens: the weight of its last layer. */
+function lastWeight({ tensors }: TensorSource): string | undefined {
+  const indexOf = (stored: string): number => Number(/\.(\d+)\.\w+$/.exec(stored)?.[1]);
+  const [last] = [...tensors.keys()].sort((a, b) => indexOf(b) - indexOf(a));
+  return last?.replace(/\w+$/, "weight");
 }
 
 function namesOf(path: string, name: string | undefined, prefix: string): readonly string[] {
@@ -78,7 +87,11 @@ function staticHead(json: Readonly<Record<string, unknown>>, source: TensorSourc
   };
 }
 
-const headTasks: Readonly<Record<string, string>> = { classification: "text-classification", tagging: "token-classification" };
+const headTasks: Readonly<Record<string, string>> = {
+  classification: "text-classification",
+  tagging: "token-classification",
+  masked_lm: "fill-mask",
+};
 
 /** A head that AdapterHub built from a config. */
 function builtHead(where: string, config: Readonly<Record<string, unknown>>): PublishedHead {
@@ -88,14 +101,17 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
       hint: `supported: ${Object.keys(headTasks).join(", ")}`,
     });
   }
-  const { num_labels: outputs, layers, activation_function: activation, dropout_prob: dropout } = config;
-  if (typeof outputs !== "number" || typeof layers !== "number") throw new ConfigError(`${where}: config lacks num_labels or layers`);
+  const { layers, activation_function: activation, dropout_prob: dropout } = config;
+  const count = task === "fill-mask" ? "vocab_size" : "num_labels";
+  const outputs = config[count];
+  if (typeof outputs !== "number" || typeof layers !== "number") throw new ConfigError(`${where}: config lacks ${count} or layers`);
   const structure: HeadLayers = {
     layers,
     activation: typeof activation === "string" ? activation : null,
     bias: config.bias !== false,
     pooler: config.use_pooler === true,
     dropout: typeof dropout === "number" ? dropout : null,
+    ...(task === "fill-mask" ? { tokens: { norm: config.layer_norm === true } } : {}),
   };
   return { task, labels: labelsOf(config.label2id), outputs: () => outputs, structure };
 }
@@ -131,16 +147,21 @@ export function writeHubHead(
   const json =
     structure === undefined
       ? { ...model, config: null, name: null, label2id, num_labels: outputs, version: hubVersion }
-      : { ...model, config: builtConfig(structure, headType, outputs, label2id), name, version: hubVersion };
+      : { ...model, config: builtConfig(structure, model, headType, outputs, label2id), name, version: hubVersion };
   return { [configFile]: hubJson(json), [weightsFiles[0]!]: writeSafetensors(tensors) };
 }
 
 function builtConfig(
-  { layers, activation, bias, pooler, dropout }: HeadLayers,
+  { layers, activation, bias, pooler, dropout, tokens }: HeadLayers,
+  { hidden_size }: HubModel,
   headType: string,
   outputs: number,
   label2id: object,
 ): object {
+  if (tokens !== undefined) {
+    const sizes = { vocab_size: outputs, embedding_size: hidden_size, shift_labels: false, label2id: null };
+    return { head_type: headType, layers, activation_function: activation, layer_norm: tokens.norm, bias, ...sizes };
+  }
   const common = { head_type: headType, num_labels: outputs, layers, activation_function: activation, label2id, dropout_prob: dropout };
   return headType === "classification" ? { ...common, use_pooler: pooler, bias } : common;
 }

@@ -105,7 +105,7 @@ function keysOf({ files }: PeftMethod, path: string, plan: unknown, prefix: stri
 
 /** What a written adapter says of its surroundings. */
 export interface PeftContext {
-  readonly taskType: string;
+  readonly taskType: string | null;
   readonly base: string;
   readonly revision: string | null;
   /** Modules whose weights are in the file in full: the task's head and what the checkpoint lacked. */

@@ -48,6 +48,8 @@ export interface HeadLayers {
   /** Whether the model's pooler comes first. */
   readonly pooler: boolean;
   readonly dropout: number | null;
+  /** Where the last layer gives tokens: that masks are filled in, and whether each layer before it ends in a LayerNorm. No dropout then. */
+  readonly tokens?: { readonly norm: boolean };
 }
 
 /** No head in the files. */

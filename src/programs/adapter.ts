@@ -1,5 +1,6 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
+import type { RowTable } from "../data/rows.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
@@ -7,7 +8,7 @@ import type { Attachment, Child } from "../methods/method.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
 import { attach, forwardGraph, headOf, survey, type TaskHead } from "./adapted-model.js";
-import type { BaseModel } from "./base-model.js";
+import { type BaseModel, vocabularyOf } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
 import { type Params, paramsOf } from "./program.js";
 
@@ -100,11 +101,17 @@ export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
   return { task, target };
 }
 
+/** The head to train on rows; the base model's own stays as it is where the task has it so. Throws DataError with file and line. */
+export function headToTrain(model: BaseModel, task: Task, rows: RowTable): TaskHead {
+  const target = task.target(rows, vocabularyOf(model));
+  return { task, target, base: task.keepsHead && baseTarget(model, task) !== undefined };
+}
+
 /** What a checkpoint's own head for a task gives; undefined where it has none. */
 function baseTarget(model: BaseModel, task: Task): Target | undefined {
   const output = model.family.heads[task.name]?.output;
   const outputs = output === undefined ? undefined : model.shape(output)?.[0];
-  return outputs === undefined ? undefined : task.targetOf(model.json, outputs);
+  return outputs === undefined ? undefined : task.targetOf(model.json, outputs, model.tokenizer);
 }
 
 /** The task that the adapter's files name, else training.json, else the caller, else the one for which the checkpoint was made. */
@@ -142,6 +149,8 @@ function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task
   }
   const labels = Array.isArray(record.labels) ? record.labels.map(String) : published.head.labels;
   const target: Target =
-    labels !== undefined && labels.length === outputs && outputs > 1 ? { kind: "classes", labels } : task.targetOf(model.json, outputs);
+    labels !== undefined && labels.length === outputs && outputs > 1
+      ? { kind: "classes", labels }
+      : task.targetOf(model.json, outputs, model.tokenizer);
   return { task, target, layers };
 }

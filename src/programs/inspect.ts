@@ -224,7 +224,7 @@ function taskSummary(model: BaseModel, task: Task): TaskSummary {
 function headFor(model: BaseModel, task: Task, labels = 2): TaskHead {
   const output = model.family.heads[task.name]?.output;
   const outputs = output === undefined ? undefined : model.shape(output)?.[0];
-  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs) };
+  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs, model.tokenizer) };
   return { task, target: { kind: "classes", labels: Array.from({ length: labels }, (_, i) => `LABEL_${i}`) } };
 }
 

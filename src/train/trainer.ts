@@ -4,7 +4,7 @@ import { CheckpointError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method } from "../methods/method.js";
 import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
-import { type Adapter, loadHeldAdapter } from "../programs/adapter.js";
+import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { composeTrained } from "../programs/compose.js";
@@ -69,7 +69,7 @@ export interface TrainResult {
 export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
   const { model, task, method, options, now } = input;
   const began = now();
-  const head = { task, target: task.target(input.rows) };
+  const head = headToTrain(model, task, input.rows);
   const held = await Promise.all(
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head) })),
   );
