@@ -60,7 +60,6 @@ export const bert: ModelFamily<BertConfig> = {
         modules: ["cls"],
         dense: "cls.predictions.transform.dense",
         norm: "cls.predictions.transform.LayerNorm",
-        output: "cls.predictions",
         decoder: "cls.predictions.decoder",
       },
       (c) => c.hidden_act,
@@ -69,7 +68,7 @@ export const bert: ModelFamily<BertConfig> = {
 
   aliases: (path) => {
     const legacy = path.replace(/LayerNorm\.weight$/, "LayerNorm.gamma").replace(/LayerNorm\.bias$/, "LayerNorm.beta");
-    const tied = path === "cls.predictions.bias" ? ["cls.predictions.decoder.bias"] : [];
+    const tied = path === "cls.predictions.decoder.bias" ? ["cls.predictions.bias"] : [];
     return legacy === path ? tied : [legacy];
   },
 };

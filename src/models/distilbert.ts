@@ -80,7 +80,6 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
         modules: ["vocab_transform", "vocab_layer_norm", "vocab_projector"],
         dense: "vocab_transform",
         norm: "vocab_layer_norm",
-        output: "vocab_projector",
         decoder: "vocab_projector",
         backbone: "distilbert",
       },

@@ -9,9 +9,7 @@ export interface MaskedHeadPaths {
   readonly modules: readonly string[];
   readonly dense: string;
   readonly norm: string;
-  /** The module of the bias, a number for each token of the vocabulary. */
-  readonly output: string;
-  /** The module of the matrix of a head that does not share the word embeddings. */
+  /** The last layer: a bias for each token of the vocabulary, and a matrix where that is not the word embeddings. */
   readonly decoder: string;
   /** The backbone, as the family's `prefix` has it. */
   readonly backbone: string;
@@ -32,9 +30,9 @@ export interface MaskedHeadConfig {
 export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => MaskedHeadConfig): Head<C> {
   return {
     modules: paths.modules,
-    output: `${paths.output}.bias`,
+    output: `${paths.decoder}.bias`,
     layered: (config) => ({
-      indices: { [paths.dense]: 0, [paths.norm]: 2, [paths.output]: 3 },
+      indices: { [paths.dense]: 0, [paths.norm]: 2, [paths.decoder]: 3 },
       layers: 2,
       activation: read(config).activation,
       pooler: false,
@@ -47,7 +45,7 @@ export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => Maske
       const h = m.unembedded(paths.backbone, m.layerNorm(paths.norm, activation(c.activation)(dense), c.eps, true));
       const words = m.words();
       const table = c.tie_word_embeddings ? words : m.weight(`${paths.decoder}.weight`, words.shape.map(Number));
-      return linear(h, table, m.weight(`${paths.output}.bias`, [Number(words.shape[0])], zeros));
+      return linear(h, table, m.weight(`${paths.decoder}.bias`, [Number(words.shape[0])], zeros));
     },
   };
 }

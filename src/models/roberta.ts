@@ -62,12 +62,11 @@ export const roberta: ModelFamily<RobertaConfig> = {
         modules: ["lm_head"],
         dense: "lm_head.dense",
         norm: "lm_head.layer_norm",
-        output: "lm_head",
         decoder: "lm_head.decoder",
       },
       () => "gelu", // RobertaLMHead has it in its code, whatever hidden_act says
     ),
   },
 
-  aliases: (path) => (path === "lm_head.bias" ? ["lm_head.decoder.bias"] : []),
+  aliases: (path) => (path === "lm_head.decoder.bias" ? ["lm_head.bias"] : []),
 };
