@@ -25,7 +25,7 @@ export function maskablePlaces(ids: Int32Array, { specialIds }: Pick<Tokenizer, 
  * with probability 0.15; of those chosen 80 % become the mask token, 10 % a random token of the whole vocabulary, 10 % stay. Unlike there, a
  * text of which chance picks nothing has one token chosen all the same, so that each text bears loss. `ids` must hold a maskable token.
  */
-export function maskText(ids: Int32Array, tokenizer: Tokenizer, key: RandomKey): MaskedText {
+export function maskText(ids: Int32Array, tokenizer: Pick<Tokenizer, "maskId" | "specialIds" | "vocabSize">, key: RandomKey): MaskedText {
   const maskable = maskablePlaces(ids, tokenizer);
   const picked = maskable.filter((place) => uniformAt(key, 3 * place) < covered);
   const places = picked.length > 0 ? picked : [maskable[randomInt(maskable.length, key, 3 * ids.length)]!];
