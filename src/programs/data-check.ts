@@ -248,7 +248,7 @@ function asFault(kind: FaultKind, fallback: string, error: DataError): Fault {
   return { kind, where, message, hint: error.hint ?? null };
 }
 
-/** Gives one token for any text: for checks that concern labels only. */
+/** Gives one token for any text, and has BERT's mask token: for checks without a model. */
 const blindTokenizer: Tokenizer = {
   ...{
     vocabSize: 1,
@@ -260,7 +260,7 @@ const blindTokenizer: Tokenizer = {
     eosId: undefined,
     maskId: 1,
   },
-  ...{ specialIds: new Set<number>(), modelMaxLength: undefined, config: {}, decode: () => "", tokenToId: () => undefined },
+  ...{ specialIds: new Set<number>(), modelMaxLength: undefined, config: {}, decode: () => "[MASK]", tokenToId: () => undefined },
   encodeWords: (words) => ({
     ids: new Int32Array(words.length),
     typeIds: new Int32Array(words.length),
