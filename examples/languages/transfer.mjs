@@ -15,6 +15,7 @@ const { values: flags } = parseArgs({
     seeds: { type: "string", default: "0" },
     "language-epochs": { type: "string", default: "3" },
     "task-epochs": { type: "string", default: "5" },
+    "batch-size": { type: "string", default: "16" },
     "max-length": { type: "string", default: "64" },
     threads: { type: "string" },
   },
@@ -23,7 +24,7 @@ const { data, source, out } = flags;
 if (data === undefined || source === undefined || flags.targets === undefined) throw new Error("--data, --source and --targets are needed");
 const languages = [source, ...flags.targets.split(",")];
 const seeds = flags.seeds.split(",").map(Number);
-const common = { max_length: Number(flags["max-length"]), save_steps: 1_000_000 };
+const common = { max_length: Number(flags["max-length"]), batch_size: Number(flags["batch-size"]), save_steps: 1_000_000 };
 const rowsOf = (/** @type {string} */ language, /** @type {string} */ split) => join(data, language, `${split}.jsonl`);
 
 const model = await loadModel(flags.model, flags.threads === undefined ? {} : { threads: Number(flags.threads) });

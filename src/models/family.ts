@@ -17,6 +17,8 @@ export interface Head<C = any> {
   readonly modules: readonly string[];
   /** A tensor of the head whose first size is the number of outputs, by its path: whoever has it has the head. */
   readonly output: string;
+  /** A tensor that an adapter's files hold only where they bring the head, if that is another: biases and norms may be trained in place. */
+  readonly brought?: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
   /** Its layers as AdapterHub's own heads have them, where they are of that kind. */

@@ -31,6 +31,7 @@ export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => Maske
   return {
     modules: paths.modules,
     output: `${paths.decoder}.bias`,
+    brought: `${paths.dense}.weight`,
     layered: (config) => ({
       indices: { [paths.dense]: 0, [paths.norm]: 2, [paths.decoder]: 3 },
       layers: 2,

@@ -40,8 +40,8 @@ export async function loadAdapter(model: BaseModel, files: Files, taskName?: str
  */
 export async function loadHeldAdapter(model: BaseModel, files: Files, head: TaskHead): Promise<Adapter> {
   const published = await readAdapter(files);
-  const { structure, outputs, task } = published.head;
-  const own = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
+  const { task } = published.head;
+  const own = broughtOutputs(model, published, task === null ? head.task : taskNamed(task));
   if (own !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
@@ -135,16 +135,21 @@ function taskOf(model: BaseModel, published: PublishedAdapter, record: TrainingR
   });
 }
 
+/** How many outputs the head has that an adapter's files bring; undefined where they bring none. */
+function broughtOutputs(model: BaseModel, { head }: PublishedAdapter, task: Task): number | undefined {
+  const { output, brought = output } = headOf(model, { task, layers: head.structure });
+  return head.outputs(brought) === undefined ? undefined : head.outputs(output);
+}
+
 /** The head that an adapter brings, or the base model's own where it brings none. */
 function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task, record: TrainingRecord): TaskHead {
   const layers = published.head.structure;
-  const { output } = headOf(model, { task, layers });
-  const outputs = published.head.outputs(output);
+  const outputs = broughtOutputs(model, published, task);
   if (outputs === undefined) {
     const target = baseTarget(model, task);
     if (target !== undefined) return { task, target, base: true };
     throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {
-      hint: `expected a tensor ${output}`,
+      hint: `expected a tensor ${headOf(model, { task, layers }).output}`,
     });
   }
   const labels = Array.isArray(record.labels) ? record.labels.map(String) : published.head.labels;

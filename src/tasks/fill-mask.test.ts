@@ -5,7 +5,7 @@ import { keyOf } from "../core/random.js";
 import { packTexts } from "../data/collate.js";
 import { DataError, ModelError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
-import { methodChoice } from "../methods/index.js";
+import { methodChoice, methods } from "../methods/index.js";
 import { headToTrain, loadAdapter, withoutAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import { type BaseModel, vocabularyOf } from "../programs/base-model.js";
@@ -178,4 +178,29 @@ it("LoRA on a base with a trained head saves no head, and one without saves it",
     const again = await loadAdapter(base, memoryFiles("saved", files), "fill-mask");
     expect([...again.params.keys()].some((path) => path.startsWith("cls."))).toBe(!trained);
   }
+});
+
+describe.each([true, false])("with a head in the checkpoint: %s", (trained) => {
+  it.each(methods.filter(({ name }) => !(trained && name === "head")))(
+    "$name trains, and its files give the same again",
+    async (method) => {
+      const base = await openTinyModel(runtime, { task: "fill-mask", ...(trained ? { labels: 1 } : {}) });
+      const config = method.config.parse(method.layout === undefined ? {} : { num_virtual_tokens: 2 });
+      const options = tinyOptions({ max_steps: 2 });
+      const { result } = await collect(
+        train({ model: base, task: fillMask, method, config, rows: texts, evalRows: texts, options, now: () => 0 }),
+      );
+      const again = await loadAdapter(base, memoryFiles("saved", await adapterFiles(base, result.adapter)), "fill-mask");
+      const ready = await predictor(base, again);
+      const examples = ready.encode(texts);
+      expect(fillMask.evaluate(await ready.run(examples), examples, again.head.target).loss).toBeCloseTo(result.loss!, 5);
+      await ready.dispose();
+    },
+  );
+});
+
+it("refuses to train a head alone that stays as it is", async () => {
+  const { method } = methodChoice("head");
+  const loop = train({ model, task: fillMask, method, config: method.config.parse({}), rows: texts, options: tinyOptions(), now: () => 0 });
+  await expect(collect(loop)).rejects.toThrow(/nothing to train/);
 });

@@ -1,6 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
-import { CheckpointError, NumericError } from "../errors.js";
+import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method } from "../methods/method.js";
 import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
@@ -75,6 +75,14 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
   const graph = trainGraph(model, head, [attachment], options.dropout);
+  if (!paramsOf(graph).some(({ leaf }) => leaf.trained)) {
+    throw new ConfigError(
+      `there is nothing to train: ${method.name} trains no more than the head, and for ${task.name} the base model's stays`,
+      {
+        hint: "choose another method",
+      },
+    );
+  }
   const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
