@@ -8,6 +8,7 @@ export type { Method } from "./methods/method.js";
 export { type Adapter, loadAdapter as loadAdapterFiles, withoutAdapter } from "./programs/adapter.js";
 export { adapterFiles } from "./programs/adapter-files.js";
 export { type BaseModel, openBaseModel } from "./programs/base-model.js";
+export { exchange, type NamedAdapter } from "./programs/compose.js";
 export { type Classifier, classifier, type Predictor, predictor } from "./programs/pipeline.js";
 export type { Runtime, Session } from "./runtime/session.js";
 export { taskNamed, tasks } from "./tasks/index.js";

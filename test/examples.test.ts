@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -46,7 +46,40 @@ test("own-method.mjs defines a method, trains it and loads it again", { timeout:
   expect(JSON.parse(await readFile(join(folder, "own", "adapter_config.json"), "utf8"))).toMatchObject({ peft_type: "BEFT" });
 });
 
+test("languages/transfer.mjs trains languages and a task, and exchanges the language", { timeout: 120_000 }, async () => {
+  const texts = (end: string): string =>
+    Array.from({ length: 24 }, (_, i) => `${JSON.stringify({ text: `the card ${end}`, label: i % 2 === 0 ? "a" : "b" })}\n`).join("");
+  for (const [language, end] of Object.entries({ here: "is new", there: "new is" })) {
+    await mkdir(join(folder, "data", language), { recursive: true });
+    for (const split of ["train", "validation", "test"]) await writeFile(join(folder, "data", language, `${split}.jsonl`), texts(end));
+  }
+  const options = [
+    "--data",
+    "data",
+    "--source",
+    "here",
+    "--targets",
+    "there",
+    "--language-epochs",
+    "1",
+    "--task-epochs",
+    "1",
+    "--max-length",
+    "30",
+  ];
+  const printed = await example("languages/transfer.mjs", "--model", model, ...options);
+  const rows = printed
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  expect(rows.map(({ language }) => language)).toEqual(["here", "there"]);
+  for (const row of rows)
+    expect(Object.keys(row)).toEqual(["seed", "language", "head_only", "task_adapter", "stack_not_swapped", "stack_swapped"]);
+  expect(rows[0]!.stack_swapped).toBe(rows[0]!.stack_not_swapped);
+  expect(await readdir(join(folder, "languages"))).toEqual(["alone-0", "head-0", "language-here", "language-there", "stack-0"]);
+});
+
 test("every example is run by a test", async () => {
-  const scripts = (await readdir(examples)).filter((name) => name.endsWith(".mjs"));
-  expect(scripts.sort()).toEqual(["custom-loop.mjs", "own-method.mjs", "predict.mjs", "train.mjs"]);
+  const scripts = (await readdir(examples, { recursive: true })).filter((name) => name.endsWith(".mjs"));
+  expect(scripts.sort()).toEqual(["custom-loop.mjs", "languages/transfer.mjs", "own-method.mjs", "predict.mjs", "train.mjs"]);
 });

@@ -74,6 +74,8 @@ export interface TinyModelOptions {
   readonly config?: object;
   /** A trained head with this many outputs; none by default. */
   readonly labels?: number;
+  /** The task of that head. */
+  readonly task?: "text-classification" | "fill-mask";
 }
 
 /** The files of a tiny model with random weights, ready for a folder, `memoryFiles` or a web server. */
@@ -82,12 +84,13 @@ export function tinyModelFiles({
   seed = 1,
   config = {},
   labels,
+  task = "text-classification",
 }: TinyModelOptions = {}): Record<string, Uint8Array<ArrayBuffer>> {
   const tiny = tinyFamilies[name];
   const json = { ...tiny.config, hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1, ...config };
   const family = familyOf(json);
   const parsed: unknown = family.parse(json);
-  const head = family.heads["text-classification"]!;
+  const head = family.heads[task]!;
   const m = new ModelBuilder({ batch: batchInputs(true), has: () => true, headModules: head.modules, attachments: [] });
   head.build(m, family.encode(m, parsed), labels ?? 1, parsed);
   const isHead = (path: string): boolean => head.modules.some((module) => path.startsWith(`${module}.`));

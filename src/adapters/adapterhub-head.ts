@@ -53,12 +53,15 @@ export async function readHubHead(files: Files): Promise<HubHead> {
   const source = await openTensors(files, weightsFiles);
   const config = isRecord(json.config) ? json.config : undefined;
   const name = typeof json.name === "string" ? json.name : undefined;
+  const published = config === undefined ? staticHead(json, source) : builtHead(where, config);
+  const tied = published.structure?.tokens === undefined ? undefined : lastWeight(source);
   return {
-    published: config === undefined ? staticHead(json, source) : builtHead(where, config),
+    published,
     tensors: source,
     fit(wanted, prefix) {
       const named = wanted.map((param) => ({ ...param, names: namesOf(param.path, name, prefix) }));
-      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, (tensor) => isOtherHead(tensor, name));
+      const ignored = (stored: string): boolean => stored === tied || isOtherHead(stored, name);
+      const { places, missing: lacking, faults } = matchTensors(source.tensors, named, ignored);
       return {
         faults: [...lacking.map(missingFault), ...faults],
         read: () => readPlaces(source, places),
@@ -72,6 +75,13 @@ function isOtherHead(tensor: string, name: string | undefined): boolean {
   return name !== undefined && tensor.startsWith(`${hubHeadPath}.${name}`) && !tensor.startsWith(`${hubHeadPath}.${name}.`);
 }
 
+/** The name that a copy of the word embeddings has in a head that gives tokens: the weight of its last layer. */
+function lastWeight({ tensors }: TensorSource): string | undefined {
+  const indexOf = (stored: string): number => Number(/\.(\d+)\.\w+$/.exec(stored)?.[1]);
+  const [last] = [...tensors.keys()].sort((a, b) => indexOf(b) - indexOf(a));
+  return last?.replace(/\w+$/, "weight");
+}
+
 function namesOf(path: string, name: string | undefined, prefix: string): readonly string[] {
   if (name !== undefined && path.startsWith(`${hubHeadPath}.`)) return [path.replace(`${hubHeadPath}.`, `${hubHeadPath}.${name}.`)];
   return path.startsWith(`${prefix}.`) ? [path, path.slice(prefix.length + 1)] : [path];
@@ -83,12 +93,16 @@ function staticHead(json: Readonly<Record<string, unknown>>, source: TensorSourc
   return {
     task: task?.name ?? null,
     labels: labelsOf(json.label2id),
-    outputs: (output) => source.tensors.get(`${output}.weight`)?.shape[0],
+    outputs: (output) => source.tensors.get(output)?.shape[0],
     structure: undefined,
   };
 }
 
-const headTasks: Readonly<Record<string, string>> = { classification: "text-classification", tagging: "token-classification" };
+const headTasks: Readonly<Record<string, string>> = {
+  classification: "text-classification",
+  tagging: "token-classification",
+  masked_lm: "fill-mask",
+};
 
 /** A head that AdapterHub built from a config. Labels without names get those that AdapterHub gives them. */
 function builtHead(where: string, config: Readonly<Record<string, unknown>>): PublishedHead {
@@ -98,9 +112,11 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
       hint: `supported: ${Object.keys(headTasks).join(", ")}`,
     });
   }
-  const { num_labels: outputs, layers, activation_function: activation, dropout_prob: dropout } = config;
+  const { layers, activation_function: activation, dropout_prob: dropout } = config;
+  const count = task === "fill-mask" ? "vocab_size" : "num_labels";
+  const outputs = config[count];
   if (!isCount(outputs) || !isCount(layers)) {
-    throw new ConfigError(`${where}: num_labels and layers must be whole numbers above 0, not ${outputs} and ${layers}`);
+    throw new ConfigError(`${where}: ${count} and layers must be whole numbers above 0, not ${outputs} and ${layers}`);
   }
   const structure: HeadLayers = {
     layers,
@@ -108,9 +124,15 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     bias: config.bias !== false,
     pooler: config.use_pooler === true,
     dropout: typeof dropout === "number" ? dropout : null,
+    ...(task === "fill-mask" ? { tokens: { norm: config.layer_norm === true } } : {}),
   };
   const unnamed = Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
-  return { task, labels: labelsOf(config.label2id) ?? unnamed, outputs: () => outputs, structure };
+  return {
+    task,
+    labels: labelsOf(config.label2id) ?? (structure.tokens === undefined ? unnamed : undefined),
+    outputs: () => outputs,
+    structure,
+  };
 }
 
 function isCount(value: unknown): value is number {
@@ -148,16 +170,21 @@ export function writeHubHead(
   const json =
     structure === undefined
       ? { ...model, config: null, name: null, label2id, num_labels: outputs, version: hubVersion }
-      : { ...model, config: builtConfig(structure, headType, outputs, label2id), name, version: hubVersion };
+      : { ...model, config: builtConfig(structure, model, headType, outputs, label2id), name, version: hubVersion };
   return { [configFile]: hubJson(json), ...writeTensors(weightsFiles, tensors) };
 }
 
 function builtConfig(
-  { layers, activation, bias, pooler, dropout }: HeadLayers,
+  { layers, activation, bias, pooler, dropout, tokens }: HeadLayers,
+  { hidden_size }: HubModel,
   headType: string,
   outputs: number,
   label2id: object,
 ): object {
+  if (tokens !== undefined) {
+    const sizes = { vocab_size: outputs, embedding_size: hidden_size, shift_labels: false, label2id: null };
+    return { head_type: headType, layers, activation_function: activation, layer_norm: tokens.norm, bias, ...sizes };
+  }
   const common = { head_type: headType, num_labels: outputs, layers, activation_function: activation, label2id, dropout_prob: dropout };
   return headType === "classification" ? { ...common, use_pooler: pooler, bias } : common;
 }

@@ -49,7 +49,7 @@ export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] =
     head: {
       task: taskType === null ? null : taskOfType(taskType).name,
       labels: undefined,
-      outputs: (output) => source.tensors.get(`${method.files.prefix}${output}.weight`)?.shape[0],
+      outputs: (output) => source.tensors.get(`${method.files.prefix}${output}`)?.shape[0],
       structure: undefined,
     },
     children: [],
@@ -113,7 +113,7 @@ function keysOf({ files }: PeftMethod, path: string, plan: unknown, prefix: stri
 
 /** What a written adapter says of its surroundings. */
 export interface PeftContext {
-  readonly taskType: string;
+  readonly taskType: string | null;
   readonly base: string;
   readonly revision: string | null;
   /** Modules whose weights are in the file in full: the task's head, what the checkpoint lacked, and modules_to_save. */

@@ -32,7 +32,7 @@ export interface PublishedHead {
   readonly task: string | null;
   /** Label names in id order, where the files have them. */
   readonly labels: readonly string[] | undefined;
-  /** How many outputs the head in the files has, which the model would call `output`; undefined where there is none. */
+  /** How many outputs the head in the files has, by the tensor that the model calls `output`; undefined where there is none. */
   outputs(output: string): number | undefined;
   /** A head that is built in another way than the model's own. */
   readonly structure: HeadLayers | undefined;
@@ -48,6 +48,8 @@ export interface HeadLayers {
   /** Whether the model's pooler comes first. */
   readonly pooler: boolean;
   readonly dropout: number | null;
+  /** Where the last layer gives tokens: that masks are filled in, and whether each layer before it ends in a LayerNorm. No dropout then. */
+  readonly tokens?: { readonly norm: boolean };
 }
 
 /** No head in the files. */

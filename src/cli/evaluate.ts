@@ -1,9 +1,9 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
+import type { Task } from "../tasks/task.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
-
 import { verb } from "./verb.js";
 import { metricsText } from "./words.js";
 
@@ -27,7 +27,7 @@ export const evaluateVerb = verb({
       const examples = ready.encode(rows, options.max_length);
       const unlabelled = examples.findIndex(({ labels }) => labels === undefined);
       if (unlabelled >= 0)
-        throw new DataError(`${rows.where(unlabelled)}: no column "label"`, {
+        throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {
           hint: "evaluation needs labelled rows; peft predict does not",
         });
       const { loss, metrics } = task.evaluate(await ready.run(examples), examples, target);
@@ -40,3 +40,7 @@ export const evaluateVerb = verb({
     }
   },
 });
+
+function unlabelledText({ columns: { labels } }: Task): string {
+  return labels.length > 0 ? `no column "${labels[0]}"` : "the text has masks in it, and nothing says what stood there";
+}

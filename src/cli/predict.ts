@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { rowTable } from "../data/rows.js";
-import { UsageError } from "../errors.js";
+import { DataError, UsageError } from "../errors.js";
 import { checkFolderOf, writeWhole } from "../node/folder.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
@@ -11,7 +11,7 @@ const flagShape = {
   ...modelFlags,
   input: z.string().nullable().default(null).describe("rows to predict: a .jsonl, .csv or .parquet file"),
   output: z.string().nullable().default(null).describe("file to write, one JSON object a line; standard output by default"),
-  logits: z.boolean().default(false).describe("add the raw outputs, in label-id order"),
+  logits: z.boolean().default(false).describe("add the raw outputs, in the order of label or token ids"),
 };
 
 /** `peft predict`: one JSON object a row, in the rows' order. */
@@ -38,7 +38,13 @@ export const predictVerb = verb({
     const ready = await openPredictor(output, options);
     try {
       const unlabelled = withoutLabels(rows);
-      const outputs = await ready.run(ready.encode(unlabelled, options.max_length));
+      const examples = ready.encode(unlabelled, options.max_length);
+      const closed = examples.findIndex(({ labels }) => labels !== undefined);
+      if (closed >= 0)
+        throw new DataError(`${rows.where(closed)}: the text leaves nothing open to predict`, {
+          hint: "put the model's mask token, such as [MASK], where a word is wanted",
+        });
+      const outputs = await ready.run(examples, options.logits);
       const lines = ready.head.task.predict(outputs, unlabelled, ready.head.target, options.logits);
       if (options.output === null) for (const line of lines) output.row(line);
       else {

@@ -161,7 +161,7 @@ describe("inspect", () => {
       tokenizer: { vocab_size: 282, special_tokens: { cls: "[CLS]", sep: "[SEP]" } },
     });
     expect(model!.tasks).toEqual(
-      ["text-classification", "token-classification"].map((task) => ({ task, head: "fresh", labels: null, new_modules: [] })),
+      ["text-classification", "token-classification", "fill-mask"].map((task) => ({ task, head: "fresh", labels: null, new_modules: [] })),
     );
     expect(model!.linear_layers).toContainEqual({
       role: "up",

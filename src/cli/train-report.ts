@@ -15,11 +15,11 @@ export function trainReport(output: Output, out: string, again: string): (event:
       case "start": {
         total = event.steps;
         first = event.resumed_from ?? 0;
-        const kind = event.labels === null ? "numbers" : `${event.labels.length} labels`;
+        const kind = event.labels === null ? "" : `, ${event.labels.length} labels`;
         output.say(
           `${event.method} on ${event.model}: ${count(event.trained_parameters)} of ${count(event.total_parameters)} parameters trained (${percent(event.trained_parameters / event.total_parameters)})`,
         );
-        output.say(`${event.train_rows} rows, ${kind}; ${evalText(event)}; ${event.steps} steps, learning rate ${event.learning_rate}`);
+        output.say(`${event.train_rows} rows${kind}; ${evalText(event)}; ${event.steps} steps, learning rate ${event.learning_rate}`);
         if (event.truncated_rows > 0) output.note(`${note}: ${event.truncated_rows} texts are longer than the limit and were cut`);
         if (event.new_modules.length > 0)
           output.note(`${note}: the base model lacks ${event.new_modules.join(", ")}: trained from scratch and saved with the adapter`);

@@ -147,6 +147,13 @@ export function fillDropoutMask(out: Float32Array, key: RandomKey, rate: number)
   if (mask !== out) out.set(mask.subarray(0, out.length));
 }
 
+/** A uniform number in `[0, 1)` of 32 bits, for one counter of the key's stream. */
+export function uniformAt(key: RandomKey, counter: number): number {
+  const words = new Int32Array(4);
+  philox(words, key, counter | 0, Math.floor(counter / 2 ** 32), 0, 4);
+  return (words[0]! >>> 0) * 2 ** -32;
+}
+
 /** A whole number in `[0, n)`, each equally likely, for one counter of the key's stream; `n` from 1 to 2^32 - 1. Throws ConfigError for another `n`. */
 export function randomInt(n: number, key: RandomKey, counter = 0): number {
   if (!Number.isInteger(n) || n < 1 || n >= 2 ** 32) throw new ConfigError(`a random integer needs a whole number of choices, got ${n}`);

@@ -48,6 +48,8 @@ export interface Tokenizer {
   readonly bosId: number | undefined;
   readonly eosId: number | undefined;
   readonly maskId: number | undefined;
+  /** Ids of all special tokens; transformers' `all_special_ids`. */
+  readonly specialIds: ReadonlySet<number>;
   /** `model_max_length` in tokens, or undefined where it is not given or means "no limit". */
   readonly modelMaxLength: number | undefined;
   /** `tokenizer_config.json` as it is, for what is not covered here (chat templates). */
@@ -175,6 +177,7 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
     bosId: id("bos_token"),
     eosId: id("eos_token"),
     maskId: id("mask_token"),
+    specialIds: new Set(parts.added_tokens.flatMap((token) => (token.special === true ? [token.id] : []))),
     modelMaxLength: config.model_max_length != null && config.model_max_length < 1e9 ? config.model_max_length : undefined,
     config,
     tokenToId: (token) => library.token_to_id(token),

@@ -72,6 +72,7 @@ export const bottleneck: Method<BottleneckConfig, BottleneckPlan> = {
   wholeTexts: (c) => c.use_gating,
   sublayer,
   embedding: (_, h, p, __, c) => (c.inv_adapter === null ? h : coupling(p, c, h)),
+  unembedding: (_, h, p, __, c) => (c.inv_adapter === null ? h : coupling(p, c, h, true)),
 
   files: {
     library: "adapters",

@@ -82,6 +82,12 @@ export const sharedHandlers = {
     const { method, plan, config } = first.attachment;
     return method.embedding?.(site, h, p.child(first), plan, config) ?? h;
   },
+
+  unembedding(site: EmbeddingSite, h: Value, p: ParamScope, { children }: CompositionPlan): Value {
+    const first = children[0]!;
+    const { method, plan, config } = first.attachment;
+    return method.unembedding?.(site, h, p.child(first), plan, config) ?? h;
+  },
 } satisfies Partial<Method<object, CompositionPlan>>;
 
 /**

@@ -216,6 +216,8 @@ export interface Method<C extends object = any, P = any> {
   readonly sublayer?: SublayerHandlers<C, P>;
   /** Changes the embeddings [T, D] on their way into the first layer. */
   embedding?(site: EmbeddingSite, h: Value, scope: ParamScope, plan: P, config: C): Value;
+  /** Undoes `embedding` on hidden states [L, D] that a language-model head is about to compare with the word embeddings. */
+  unembedding?(site: EmbeddingSite, h: Value, scope: ParamScope, plan: P, config: C): Value;
   /** Changes keys and values on their way into attention. */
   keyValue?(site: AttentionSite, call: KeyValue, scope: ParamScope, plan: P, config: C): KeyValue;
   /** Virtual tokens [N, D] to put in front of each text. */

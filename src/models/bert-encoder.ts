@@ -6,6 +6,7 @@ import { add, tanh } from "../ops/elementwise.js";
 import { gather } from "../ops/movement.js";
 import type { ModelBuilder } from "./builder.js";
 import type { Head } from "./family.js";
+import { type MaskedHeadPaths, maskedHead } from "./masked-head.js";
 
 const size = z.number().int().positive();
 
@@ -24,6 +25,7 @@ export const bertFields = {
   type_vocab_size: size.default(2),
   initializer_range: z.number().default(0.02),
   layer_norm_eps: z.number().default(1e-12),
+  tie_word_embeddings: z.boolean().default(true),
 };
 
 /** What the encoder and the heads read of a config. */
@@ -32,11 +34,25 @@ export type BertFields = z.infer<z.ZodObject<typeof bertFields>>;
 /** The token-classification head of BERT and its descendants: dropout and one linear layer. */
 export const tokenHead: Head<BertFields> = {
   modules: ["classifier"],
-  output: "classifier",
-  layered: { paths: ["classifier"], activation: null, pooler: false },
+  output: "classifier.weight",
+  layered: () => ({ indices: { classifier: 1 }, layers: 1, activation: null, pooler: false }),
   build: (m, hidden, outputs, c) =>
     m.linear("classifier", m.dropout("classifier", hidden, headDropout(c)), "head", outputs, { init: normal(c.initializer_range) }),
 };
+
+/** The masked-language-model head of BERT and its descendants, which name its parts in their own ways. */
+export function bertMaskedHead(
+  backbone: string,
+  paths: Omit<MaskedHeadPaths, "backbone">,
+  activation: (c: BertFields) => string,
+): Head<BertFields> {
+  return maskedHead({ ...paths, backbone }, (c) => ({
+    activation: activation(c),
+    eps: c.layer_norm_eps,
+    initializer_range: c.initializer_range,
+    tie_word_embeddings: c.tie_word_embeddings,
+  }));
+}
 
 /** The dropout in heads: `classifier_dropout`, else that of hidden states. */
 export function headDropout(c: BertFields): number {

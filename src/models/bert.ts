@@ -2,7 +2,7 @@ import * as z from "zod";
 import { normal } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
 import { activation } from "../ops/activation.js";
-import { bertEncoder, bertFields, headDropout, pooler, tokenHead } from "./bert-encoder.js";
+import { bertEncoder, bertFields, bertMaskedHead, headDropout, pooler, tokenHead } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
@@ -40,23 +40,35 @@ export const bert: ModelFamily<BertConfig> = {
   encode: (m, c, rows) => bertEncoder(m, "bert", c, rows),
 
   pool: (m, hidden, c) => pooler(m, "bert", hidden, c),
+  normEpsilon: (c) => c.layer_norm_eps,
   headDropout,
 
   heads: {
     "text-classification": {
       modules: ["classifier"],
-      output: "classifier",
-      layered: { paths: ["classifier"], activation: null, pooler: true },
+      output: "classifier.weight",
+      layered: () => ({ indices: { classifier: 1 }, layers: 1, activation: null, pooler: true }),
       build: (m, hidden, outputs, c) =>
         m.linear("classifier", m.dropout("classifier", pooler(m, "bert", hidden, c), headDropout(c)), "head", outputs, {
           init: normal(c.initializer_range),
         }),
     },
     "token-classification": tokenHead,
+    "fill-mask": bertMaskedHead(
+      "bert",
+      {
+        modules: ["cls"],
+        dense: "cls.predictions.transform.dense",
+        norm: "cls.predictions.transform.LayerNorm",
+        decoder: "cls.predictions.decoder",
+      },
+      (c) => c.hidden_act,
+    ),
   },
 
   aliases: (path) => {
     const legacy = path.replace(/LayerNorm\.weight$/, "LayerNorm.gamma").replace(/LayerNorm\.bias$/, "LayerNorm.beta");
-    return legacy === path ? [] : [legacy];
+    const tied = path === "cls.predictions.decoder.bias" ? ["cls.predictions.bias"] : [];
+    return legacy === path ? tied : [legacy];
   },
 };

@@ -1,6 +1,6 @@
 import type { BatchInputs } from "../core/batch.js";
 import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
-import { type Initializer, zeros } from "../core/initializer.js";
+import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
 import type {
   Attachment,
@@ -155,10 +155,11 @@ export class ModelBuilder {
     return y;
   }
 
-  /** LayerNorm over the last axis with `path.weight` and `path.bias`. */
-  layerNorm(path: string, x: Value, eps: number): Value {
+  /** LayerNorm over the last axis with `path.weight` and `path.bias`; `fresh` says that a checkpoint may lack them. */
+  layerNorm(path: string, x: Value, eps: number, fresh = false): Value {
     const shape = [Number(x.shape.at(-1))];
-    return layerNorm(x, this.weight(`${path}.weight`, shape), this.weight(`${path}.bias`, shape), eps);
+    const weight = this.weight(`${path}.weight`, shape, fresh ? ones : undefined);
+    return layerNorm(x, weight, this.weight(`${path}.bias`, shape, fresh ? zeros : undefined), eps);
   }
 
   /** Embeddings of the batch's tokens from the table `path.weight` [rows, width], virtual tokens in front of each text → [T, width]. */
@@ -172,12 +173,27 @@ export class ModelBuilder {
     return virtual.length === 0 ? words : gather(concat([words, ...virtual], 0), this.batch.joinIndex);
   }
 
+  /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it. */
+  words(): Value {
+    const { path, rows, width } = this.#tokens[0]!;
+    return this.weight(`${path}.weight`, [rows, width]);
+  }
+
   /** The finished embeddings h [T, D] on their way into the first layer of the backbone `path` → [T, D]. */
   embedded(path: string, h: Value): Value {
     const site: EmbeddingSite = { path, width: Number(h.shape[1]) };
     this.#embeddings.push(site);
     return this.#options.attachments.reduce(
       (x, { method, config, plan }) => method.embedding?.(site, x, this.#scope(path), plan, config) ?? x,
+      h,
+    );
+  }
+
+  /** Hidden states h [L, D] on their way to the table of word embeddings that turns them into tokens → [L, D]; `path` as in `embedded`. */
+  unembedded(path: string, h: Value): Value {
+    const site: EmbeddingSite = { path, width: Number(h.shape[1]) };
+    return this.#options.attachments.reduceRight(
+      (x, { method, config, plan }) => method.unembedding?.(site, x, this.#scope(path), plan, config) ?? x,
       h,
     );
   }

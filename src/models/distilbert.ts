@@ -7,6 +7,7 @@ import { gather } from "../ops/movement.js";
 import type { ModelBuilder } from "./builder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
+import { maskedHead } from "./masked-head.js";
 
 const size = z.number().int().positive();
 
@@ -22,6 +23,7 @@ const config = z.looseObject({
   seq_classif_dropout: z.number().default(0.2),
   max_position_embeddings: size.default(512),
   initializer_range: z.number().default(0.02),
+  tie_word_embeddings: z.boolean().default(true),
 });
 
 type DistilBertConfig = z.infer<typeof config>;
@@ -52,13 +54,14 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     return h;
   },
 
+  normEpsilon: () => eps,
   headDropout: (c) => c.dropout,
 
   heads: {
     "text-classification": {
       modules: ["pre_classifier", "classifier"],
-      output: "classifier",
-      layered: { paths: ["pre_classifier", "classifier"], activation: "relu", pooler: false },
+      output: "classifier.weight",
+      layered: () => ({ indices: { pre_classifier: 1, classifier: 4 }, layers: 2, activation: "relu", pooler: false }),
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
         const x = relu(m.linear("pre_classifier", hidden, "head", c.dim, { init }));
@@ -67,11 +70,21 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     },
     "token-classification": {
       modules: ["classifier"],
-      output: "classifier",
-      layered: { paths: ["classifier"], activation: null, pooler: false },
+      output: "classifier.weight",
+      layered: () => ({ indices: { classifier: 1 }, layers: 1, activation: null, pooler: false }),
       build: (m, hidden, outputs, c) =>
         m.linear("classifier", m.dropout("classifier", hidden, c.dropout), "head", outputs, { init: normal(c.initializer_range) }),
     },
+    "fill-mask": maskedHead<DistilBertConfig>(
+      {
+        modules: ["vocab_transform", "vocab_layer_norm", "vocab_projector"],
+        dense: "vocab_transform",
+        norm: "vocab_layer_norm",
+        decoder: "vocab_projector",
+        backbone: "distilbert",
+      },
+      (c) => ({ ...c, eps }),
+    ),
   },
 };
 

@@ -15,12 +15,26 @@ export interface ModelLimits {
 export interface Head<C = any> {
   /** Modules that are the head's own, trained with every adapter. */
   readonly modules: readonly string[];
-  /** The linear layer that gives the outputs, by its path: its weight tells how many there are. */
+  /** A tensor of the head whose first size is the number of outputs, by its path: whoever has it has the head. */
   readonly output: string;
+  /** A tensor that an adapter's files hold only where they bring the head, if that is another: biases and norms may be trained in place. */
+  readonly brought?: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
-  /** Its layers as AdapterHub's own heads have them, where they are of that kind: the linear layers' paths in order. */
-  readonly layered?: { readonly paths: readonly string[]; readonly activation: string | null; readonly pooler: boolean };
+  /** Its layers as AdapterHub's own heads have them, where they are of that kind. */
+  layered?(config: C): HubLayers;
+}
+
+/** A head's layers in AdapterHub's order: the index of each of its modules there, in the order in which paths are matched, and the head's structure. */
+export interface HubLayers {
+  readonly indices: Readonly<Record<string, number>>;
+  readonly layers: number;
+  /** Between the layers; null for none. */
+  readonly activation: string | null;
+  /** Whether the model's pooler comes first. */
+  readonly pooler: boolean;
+  /** Where the last layer gives tokens: whether each layer before it ends in a LayerNorm. */
+  readonly tokens?: { readonly norm: boolean };
 }
 
 /** A family of models: one `model_type`, or several that share their code. `C` is the parsed config.json. */
@@ -41,6 +55,8 @@ export interface ModelFamily<C = any> {
   encode(m: ModelBuilder, config: C, rows?: Value): Value;
   /** What the model's own pooler makes of the first tokens' hidden states [L, D], where it has one. */
   pool?(m: ModelBuilder, hidden: Value, config: C): Value;
+  /** The epsilon of the norms in heads that AdapterHub builds for this family. */
+  normEpsilon(config: C): number;
   /** The dropout that heads have in this family. */
   headDropout(config: C): number;
   /** Heads by task. */

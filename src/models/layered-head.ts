@@ -1,6 +1,7 @@
-import { normal } from "../core/initializer.js";
+import { normal, zeros } from "../core/initializer.js";
 import { ModelError } from "../errors.js";
 import { adapterActivation } from "../methods/bottleneck-config.js";
+import { linear } from "../ops/linear.js";
 import type { Head, ModelFamily } from "./family.js";
 
 /** What a head of linear layers is made of. */
@@ -14,17 +15,49 @@ export interface LayeredHead {
   readonly pooler: boolean;
   /** Rate of the dropout before each layer; null for the model's own. */
   readonly dropout: number | null;
+  /** Where the last layer gives tokens: whether each layer before it ends in a LayerNorm. Such heads have no dropout. */
+  readonly tokens?: { readonly norm: boolean };
 }
 
 /** How layers start that the adapter's files do not hold; none do where files are complete. */
 const start = normal(0.02);
 
-/** A head that AdapterHub builds, under `heads`: [dropout, linear, activation] per layer, the last one without activation. */
+/**
+ * A head that AdapterHub builds, under `heads`: [dropout, linear, activation] per layer, the last one without activation; for tokens
+ * [linear, activation, LayerNorm] per layer. Throws ModelError for one that the family cannot have.
+ */
 export function layeredHead(family: ModelFamily, head: LayeredHead): Head {
+  return head.tokens === undefined ? outputHead(family, head) : tokenHead(family, head, head.tokens.norm);
+}
+
+/** AdapterHub's BertStyleMaskedLMHead: its last matrix is the word embeddings, though its files hold a copy. */
+function tokenHead(family: ModelFamily, { layers, activation: name, bias }: LayeredHead, norm: boolean): Head {
+  const act = name === null ? undefined : adapterActivation(name);
+  const step = 1 + (act === undefined ? 0 : 1) + (norm ? 1 : 0);
+  const last = (layers - 1) * step;
+  return {
+    modules: ["heads"],
+    output: `heads.${last}.bias`,
+    build(m, hidden, _, config) {
+      const width = Number(hidden.shape[1]);
+      let x = hidden;
+      for (let index = 0; index < last; index += step) {
+        const y = m.linear(`heads.${index}`, x, "head", width, { init: start });
+        const z = act?.(y) ?? y;
+        x = norm ? m.layerNorm(`heads.${index + step - 1}`, z, family.normEpsilon(config), true) : z;
+      }
+      const words = m.words();
+      const shift = bias ? m.weight(`heads.${last}.bias`, [Number(words.shape[0])], zeros) : undefined;
+      return linear(m.unembedded(family.prefix, x), words, shift);
+    },
+  };
+}
+
+function outputHead(family: ModelFamily, head: LayeredHead): Head {
   const last = lastIndex(head);
   return {
     modules: ["heads"],
-    output: `heads.${last}`,
+    output: `heads.${last}.weight`,
     build(m, hidden, outputs, config) {
       if (head.pooler && family.pool === undefined) {
         throw new ModelError(`the adapter's head reads a pooler, which ${family.model_types[0]} models do not have`);

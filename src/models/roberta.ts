@@ -2,7 +2,7 @@ import * as z from "zod";
 import { normal } from "../core/initializer.js";
 import { activation } from "../ops/activation.js";
 import { tanh } from "../ops/elementwise.js";
-import { bertEncoder, bertFields, headDropout, pooler, tokenHead } from "./bert-encoder.js";
+import { bertEncoder, bertFields, bertMaskedHead, headDropout, pooler, tokenHead } from "./bert-encoder.js";
 import { parseConfig } from "./config.js";
 import type { ModelFamily } from "./family.js";
 
@@ -35,13 +35,19 @@ export const roberta: ModelFamily<RobertaConfig> = {
   encode: (m, c, rows) => bertEncoder(m, "roberta", c, rows),
 
   pool: (m, hidden, c) => pooler(m, "roberta", hidden, c),
+  normEpsilon: (c) => c.layer_norm_eps,
   headDropout,
 
   heads: {
     "text-classification": {
       modules: ["classifier"],
-      output: "classifier.out_proj",
-      layered: { paths: ["classifier.dense", "classifier.out_proj"], activation: "tanh", pooler: false },
+      output: "classifier.out_proj.weight",
+      layered: () => ({
+        indices: { "classifier.dense": 1, "classifier.out_proj": 4 },
+        layers: 2,
+        activation: "tanh",
+        pooler: false,
+      }),
       build(m, hidden, outputs, c) {
         const init = normal(c.initializer_range);
         const rate = headDropout(c);
@@ -50,5 +56,17 @@ export const roberta: ModelFamily<RobertaConfig> = {
       },
     },
     "token-classification": tokenHead,
+    "fill-mask": bertMaskedHead(
+      "roberta",
+      {
+        modules: ["lm_head"],
+        dense: "lm_head.dense",
+        norm: "lm_head.layer_norm",
+        decoder: "lm_head.decoder",
+      },
+      () => "gelu", // RobertaLMHead has it in its code, whatever hidden_act says
+    ),
   },
+
+  aliases: (path) => (path === "lm_head.decoder.bias" ? ["lm_head.bias"] : []),
 };

@@ -8,7 +8,7 @@ import { methodChoice } from "../methods/index.js";
 import type { PeftMethod } from "../methods/method.js";
 import type { Adapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
-import { taskNamed, tasks } from "../tasks/index.js";
+import { labelledTasks, taskNamed } from "../tasks/index.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import type { TrainEvent } from "../train/events.js";
 import { trainingOptions } from "../train/options.js";
@@ -166,10 +166,10 @@ export async function* train({
 /** The task whose columns the rows have. Throws ConfigError where there is none. */
 export function taskOfRows(rows: RowTable): Task {
   const columns = new Set(Object.keys(rows.rows[0] ?? {}));
-  const found = tasks.find((task) => task.columns.required.every((column) => columns.has(column)));
+  const found = labelledTasks.find((task) => task.columns.required.every((column) => columns.has(column)));
   if (found !== undefined) return found;
-  const wanted = tasks.map((task) => `${task.name}: ${task.columns.required.join(", ")}`).join("; ");
+  const wanted = labelledTasks.map((task) => `${task.name}: ${task.columns.required.join(", ")}`).join("; ");
   throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, {
-    hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}`,
+    hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}; a task for plain texts must be named: --task fill-mask`,
   });
 }

@@ -57,26 +57,27 @@ function hubHeadFiles(
   built: boolean,
 ): Readonly<Record<string, Uint8Array>> {
   const structure = headOf(model, head);
-  const { layered, output } = structure;
+  const layered = structure.layered?.(model.config);
   const { target, layers } = head;
+  const asBuilt = built || layered?.tokens !== undefined; // transformers' own class would not undo invertible adapters before its decoder
   const context = {
-    model: built ? { ...hubModel, model_class: hubModel.model_class.replace(head.task.headClass, "AdapterModel") } : hubModel,
+    model: asBuilt ? { ...hubModel, model_class: hubModel.model_class.replace(head.task.headClass, "AdapterModel") } : hubModel,
     labels: target.kind === "classes" ? target.labels : undefined,
     outputs: head.task.outputs(target),
     headType: headTypeOf(head.task.name),
     name,
   };
-  if (!built) return writeHubHead(params, { ...context, structure: undefined });
+  if (!asBuilt) return writeHubHead(params, { ...context, structure: undefined });
   if (layers !== undefined || layered === undefined) return writeHubHead(params, { ...context, structure: layers });
-  const step = layered.activation === null ? 2 : 3;
+  const { indices, ...own } = layered;
   const renamed = [...params].map(([path, tensor]): readonly [string, Tensor<"float32">] => {
-    const index = layered.paths.findIndex((layer) => path.startsWith(`${layer}.`));
-    return index < 0 ? [path, tensor] : [`${hubHeadPath}.${1 + index * step}.${path.slice(layered.paths[index]!.length + 1)}`, tensor];
+    const [module, index] = Object.entries(indices).find(([each]) => path.startsWith(`${each}.`)) ?? [];
+    return module === undefined ? [path, tensor] : [`${hubHeadPath}.${index}.${path.slice(module.length + 1)}`, tensor];
   });
-  const bias = params.has(`${output}.bias`);
+  const bias = params.has(`${Object.keys(indices).at(-1)}.bias`);
   return writeHubHead(new Map(renamed), {
     ...context,
-    structure: { layers: layered.paths.length, activation: layered.activation, bias, pooler: layered.pooler, dropout: null },
+    structure: { ...own, bias, dropout: null },
   });
 }
 

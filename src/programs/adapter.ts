@@ -1,6 +1,7 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
 import type { Value } from "../core/graph.js";
+import type { RowTable } from "../data/rows.js";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
@@ -8,7 +9,7 @@ import type { Attachment, Child, PeftMethod } from "../methods/method.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
 import { attach, forwardGraph, headOf, survey, type TaskHead } from "./adapted-model.js";
-import type { BaseModel } from "./base-model.js";
+import { type BaseModel, vocabularyOf } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
 import { type Params, paramsOf } from "./program.js";
 
@@ -40,8 +41,8 @@ export async function loadAdapter(model: BaseModel, files: Files, taskName?: str
  */
 export async function loadHeldAdapter(model: BaseModel, files: Files, head: TaskHead, own: readonly PeftMethod[] = []): Promise<Adapter> {
   const published = await readAdapter(files, own);
-  const { structure, outputs, task } = published.head;
-  const brought = outputs(headOf(model, { task: task === null ? head.task : taskNamed(task), layers: structure }).output);
+  const { task } = published.head;
+  const brought = broughtOutputs(model, published, task === null ? head.task : taskNamed(task));
   if (brought !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
@@ -121,11 +122,17 @@ export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
   return { task, target };
 }
 
+/** The head to train on rows; the base model's own stays as it is where the task has it so. Throws DataError with file and line. */
+export function headToTrain(model: BaseModel, task: Task, rows: RowTable): TaskHead {
+  const target = task.target(rows, vocabularyOf(model));
+  return { task, target, base: task.keepsHead && baseTarget(model, task) !== undefined };
+}
+
 /** What a checkpoint's own head for a task gives; undefined where it has none. */
 function baseTarget(model: BaseModel, task: Task): Target | undefined {
   const output = model.family.heads[task.name]?.output;
-  const outputs = output === undefined ? undefined : model.shape(`${output}.weight`)?.[0];
-  return outputs === undefined ? undefined : task.targetOf(model.json, outputs);
+  const outputs = output === undefined ? undefined : model.shape(output)?.[0];
+  return outputs === undefined ? undefined : task.targetOf(model.json, outputs, model.tokenizer);
 }
 
 /** The task that the adapter's files name, else training.json, else the caller, else the one for which the checkpoint was made. */
@@ -149,20 +156,27 @@ function taskOf(model: BaseModel, published: PublishedAdapter, record: TrainingR
   });
 }
 
+/** How many outputs the head has that an adapter's files bring; undefined where they bring none. */
+function broughtOutputs(model: BaseModel, { head }: PublishedAdapter, task: Task): number | undefined {
+  const { output, brought = output } = headOf(model, { task, layers: head.structure });
+  return head.outputs(brought) === undefined ? undefined : head.outputs(output);
+}
+
 /** The head that an adapter brings, or the base model's own where it brings none. */
 function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task, record: TrainingRecord): TaskHead {
   const layers = published.head.structure;
-  const { output } = headOf(model, { task, layers });
-  const outputs = published.head.outputs(output);
+  const outputs = broughtOutputs(model, published, task);
   if (outputs === undefined) {
     const target = baseTarget(model, task);
     if (target !== undefined) return { task, target, base: true };
     throw new ModelError(`neither the adapter ${published.origin} nor the base model has a head for ${task.name}`, {
-      hint: `expected a tensor ${output}.weight`,
+      hint: `expected a tensor ${headOf(model, { task, layers }).output}`,
     });
   }
   const labels = Array.isArray(record.labels) ? record.labels.map(String) : published.head.labels;
   const target: Target =
-    labels !== undefined && labels.length === outputs && outputs > 1 ? { kind: "classes", labels } : task.targetOf(model.json, outputs);
+    labels !== undefined && labels.length === outputs && outputs > 1
+      ? { kind: "classes", labels }
+      : task.targetOf(model.json, outputs, model.tokenizer);
   return { task, target, layers };
 }

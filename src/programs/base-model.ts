@@ -29,6 +29,11 @@ export interface BaseModel {
   keep(weights: ReadonlyMap<string, readonly number[]>): Promise<void>;
 }
 
+/** A model's tokens. */
+export function vocabularyOf({ tokenizer, family, config }: BaseModel): { readonly tokenizer: Tokenizer; readonly size: number } {
+  return { tokenizer, size: family.limits(config).vocabSize };
+}
+
 /** What a model is made from besides its files. */
 export interface BaseModelOptions {
   readonly id: string;

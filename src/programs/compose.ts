@@ -4,10 +4,10 @@ import { leaves } from "../methods/composition.js";
 import { compositions } from "../methods/index.js";
 import type { Attachment, Child, Method } from "../methods/method.js";
 import { stack } from "../methods/stack.js";
-import { attach, type TaskHead } from "./adapted-model.js";
+import { attach, forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
-import type { Params } from "./program.js";
+import { type Params, paramsOf } from "./program.js";
 
 /** An adapter that is held by a composition. */
 export interface NamedAdapter {
@@ -70,6 +70,28 @@ function checkFiles(attachment: Attachment): void {
   throw new ConfigError(`what is trained on top of adapters, and these, must be adapter layers, not ${names.join(", ")}`, {
     hint: "AdapterHub's files of compositions hold adapter layers only; train --method seq_bn on others of that kind",
   });
+}
+
+/**
+ * A stack with another adapter in the place of the one named: MAD-X's exchange of the language under a task. Throws ConfigError where there is
+ * no such adapter, or AttachError where they cannot be used together.
+ */
+export function exchange(model: BaseModel, { head, attachment, params }: Adapter, name: string, other: NamedAdapter): Adapter {
+  const { method, config, children } = attachment;
+  if (!children.some((child) => child.name === name)) {
+    throw new ConfigError(`there is no adapter "${name}" to exchange`, {
+      hint: `the composition holds: ${children.map((child) => child.name).join(", ") || "none"}`,
+    });
+  }
+  checkName(other.name);
+  const exchanged = children.map((child) =>
+    child.name === name ? { name: other.name, trained: false, attachment: other.adapter.attachment } : child,
+  );
+  const planned = attach(model, head, method, config, "user", exchanged);
+  const paths = new Set(paramsOf(forwardGraph(model, head, [planned])).map(({ leaf }) => leaf.path));
+  const added = [...other.adapter.params].map(([path, tensor]) => [`${other.name}:${path}`, tensor] as const);
+  const all = new Map([...params, ...added]);
+  return { head, attachment: planned, params: new Map([...all].filter(([path]) => paths.has(path))) };
 }
 
 /** Names become folders and parts of tensors' names. */

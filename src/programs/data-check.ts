@@ -1,14 +1,14 @@
 import type { Row, RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, nearest } from "../errors.js";
-import { tasks } from "../tasks/index.js";
+import { labelledTasks } from "../tasks/index.js";
 import type { Target, Task } from "../tasks/task.js";
 
 /** The task that rows are most likely for: the one that lacks the fewest columns. */
 export function likelyTask({ rows }: RowTable): Task {
   const columns = new Set(rows.slice(0, 100).flatMap((row) => Object.keys(row)));
   const lacking = (task: Task): number => task.columns.required.filter((column) => !columns.has(column)).length;
-  return [...tasks].sort((a, b) => lacking(a) - lacking(b))[0]!;
+  return [...labelledTasks].sort((a, b) => lacking(a) - lacking(b))[0]!;
 }
 
 /** Kinds of faults in rows. */
@@ -90,7 +90,7 @@ export function checkRows(rows: RowTable, { task, evalRows, tokenizer, maxLength
   const notes: string[] = [];
   const usable = usableRows(rows, task, faults);
   const usableEval = evalRows === undefined ? undefined : usableRows(evalRows, task, faults);
-  const target = targetOf(rows, usable, task, faults);
+  const target = targetOf(rows, usable, task, tokenizer ?? blindTokenizer, faults);
   const first = findRepeats(rows, usable, task, faults);
   if (evalRows !== undefined && usableEval !== undefined) {
     findRepeats(evalRows, usableEval, task, faults);
@@ -193,10 +193,11 @@ function fewestValues(rows: readonly Row[], names: readonly string[]): string | 
   return names.filter((name) => values(name) > 1 && values(name) <= rows.length / 2).sort((a, b) => values(a) - values(b))[0];
 }
 
-function targetOf(rows: RowTable, usable: readonly number[], task: Task, faults: Fault[]): Target | undefined {
+function targetOf(rows: RowTable, usable: readonly number[], task: Task, tokenizer: Tokenizer, faults: Fault[]): Target | undefined {
   if (usable.length === 0) return undefined;
   try {
-    return task.target({ rows: usable.map((i) => rows.rows[i]!), origin: rows.origin, where: (i) => rows.where(usable[i]!) });
+    const table = { rows: usable.map((i) => rows.rows[i]!), origin: rows.origin, where: (i: number) => rows.where(usable[i]!) };
+    return task.target(table, { tokenizer, size: tokenizer.vocabSize });
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
     faults.push(asFault("bad-value", rows.origin, error));
@@ -247,7 +248,7 @@ function asFault(kind: FaultKind, fallback: string, error: DataError): Fault {
   return { kind, where, message, hint: error.hint ?? null };
 }
 
-/** Gives one token for any text: for checks that concern labels only. */
+/** Gives one token for any text, and has BERT's mask token: for checks without a model. */
 const blindTokenizer: Tokenizer = {
   ...{
     vocabSize: 1,
@@ -257,9 +258,9 @@ const blindTokenizer: Tokenizer = {
     unkId: undefined,
     bosId: undefined,
     eosId: undefined,
-    maskId: undefined,
+    maskId: 1,
   },
-  ...{ modelMaxLength: undefined, config: {}, decode: () => "", tokenToId: () => undefined },
+  ...{ specialIds: new Set<number>(), modelMaxLength: undefined, config: {}, decode: () => "[MASK]", tokenToId: () => undefined },
   encodeWords: (words) => ({
     ids: new Int32Array(words.length),
     typeIds: new Int32Array(words.length),

@@ -1,7 +1,7 @@
 import { packTexts } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
 import type { Task } from "../tasks/task.js";
-import type { BaseModel } from "./base-model.js";
+import { type BaseModel, vocabularyOf } from "./base-model.js";
 import { type LengthSummary, lengthsOf } from "./data-check.js";
 import { longestText } from "./limits.js";
 
@@ -48,7 +48,7 @@ export function previewRows(
   const { tokenizer } = model;
   const longest = longestText(model, maxLength, []);
   const labelled = table.rows.some((row) => task.columns.labels.some((column) => row[column] !== undefined && row[column] !== null));
-  const target = labelled ? task.target(table) : ({ kind: "number" } as const);
+  const target = labelled ? task.target(table, vocabularyOf(model)) : ({ kind: "number" } as const);
   const shown = table.rows.slice(0, count).map((_, i): PreviewRow => {
     const example = task.encode(table, i, target, tokenizer, longest);
     const packed = packTexts([example]);

@@ -211,7 +211,7 @@ export async function inspectAdapter(files: Files): Promise<AdapterSummary> {
 
 function taskSummary(model: BaseModel, task: Task): TaskSummary {
   const head = headFor(model, task);
-  const trained = model.shape(`${model.family.heads[task.name]!.output}.weight`) !== undefined;
+  const trained = model.shape(model.family.heads[task.name]!.output) !== undefined;
   return {
     task: task.name,
     head: trained ? "trained" : "fresh",
@@ -223,8 +223,8 @@ function taskSummary(model: BaseModel, task: Task): TaskSummary {
 /** The task's head as the checkpoint has it, or a fresh one. */
 function headFor(model: BaseModel, task: Task, labels = 2): TaskHead {
   const output = model.family.heads[task.name]?.output;
-  const outputs = output === undefined ? undefined : model.shape(`${output}.weight`)?.[0];
-  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs) };
+  const outputs = output === undefined ? undefined : model.shape(output)?.[0];
+  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs, model.tokenizer) };
   return { task, target: { kind: "classes", labels: Array.from({ length: labels }, (_, i) => `LABEL_${i}`) } };
 }
 

@@ -6,16 +6,22 @@ import type { Params, Program } from "./program.js";
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
 const maxTokens = 2048;
 
-/** Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. */
+/**
+ * Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. `whole` keeps all of them,
+ * also where the task would keep less.
+ */
 export async function runExamples(
   program: Program,
   params: Params,
   examples: readonly Example[],
   { task, target }: TaskHead,
   packing: Packing,
+  whole = false,
 ): Promise<Outputs> {
   const width = task.outputs(target);
-  const outputs = examples.map(({ reads }) => new Float32Array(width * (reads?.length ?? 1)));
+  const keep = whole ? undefined : task.keep;
+  const rowsOf = ({ reads }: Example): number => reads?.length ?? 1;
+  const outputs = examples.map((example) => new Float32Array((keep?.width ?? width) * rowsOf(example)));
   const batches = batchesByLength(
     examples.map(({ ids }) => ids.length + packing.virtualTokens),
     maxTokens,
@@ -27,9 +33,11 @@ export async function runExamples(
     const data = results.logits!.data as Float32Array;
     let at = 0;
     for (const row of rows) {
-      const output = outputs[row]!;
-      output.set(data.subarray(at, at + output.length));
-      at += output.length;
+      const example = examples[row]!;
+      for (let i = 0; i < rowsOf(example); i++, at += width) {
+        const logits = data.subarray(at, at + width);
+        outputs[row]!.set(keep?.of(logits, example.labels?.[i]) ?? logits, i * (keep?.width ?? width));
+      }
     }
   }
   return outputs;

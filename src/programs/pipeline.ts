@@ -13,8 +13,8 @@ export interface Predictor {
   readonly head: TaskHead;
   /** Rows to examples. Throws DataError with file and line. */
   encode(rows: RowTable, maxLength?: number | null): readonly Example[];
-  /** The head's outputs, in the examples' order. */
-  run(examples: readonly Example[]): Promise<Outputs>;
+  /** The head's outputs, or what the task keeps of them unless they are wanted whole, in the examples' order. */
+  run(examples: readonly Example[], whole?: boolean): Promise<Outputs>;
   dispose(): Promise<void>;
 }
 
@@ -29,7 +29,7 @@ export async function predictor(model: BaseModel, adapted: Adapter | TaskHead): 
     head,
     encode: (rows, maxLength = null) =>
       rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments))),
-    run: (examples) => runExamples(program, params, examples, head, packingOf(model, attachments)),
+    run: (examples, whole) => runExamples(program, params, examples, head, packingOf(model, attachments), whole),
     dispose: () => program.dispose(),
   };
 }

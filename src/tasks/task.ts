@@ -1,12 +1,23 @@
 import type { BatchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
+import type { RandomKey } from "../core/random.js";
 import type { Feeds } from "../core/tensor.js";
 import type { EncodedText, PackedBatch } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 
-/** What a model is to give: one of some classes, or a number. */
-export type Target = { readonly kind: "classes"; readonly labels: readonly string[] } | { readonly kind: "number" };
+/** What a model is to give: one of some classes, a number, or a token. */
+export type Target =
+  | { readonly kind: "classes"; readonly labels: readonly string[] }
+  | { readonly kind: "number" }
+  | { readonly kind: "tokens"; readonly vocabulary: Vocabulary };
+
+/** A model's tokens. */
+export interface Vocabulary {
+  readonly tokenizer: Tokenizer;
+  /** Rows of the model's word embeddings; there may be more than tokens. */
+  readonly size: number;
+}
 
 /** A row as the task trains on it or predicts from it. */
 export interface Example extends EncodedText {
@@ -16,6 +27,8 @@ export interface Example extends EncodedText {
   readonly reads?: readonly number[];
   /** Whether the text was cut to the longest length. */
   readonly truncated: boolean;
+  /** The ids before any of them was covered up by chance, where the task does so. */
+  readonly whole?: Int32Array;
 }
 
 /** How well predictions agree with the rows' labels; null where a metric is not defined. */
@@ -24,7 +37,7 @@ export type Metrics = Readonly<Record<string, number | null>>;
 /** What comes out for one row. */
 export type Prediction = Readonly<Record<string, unknown>>;
 
-/** Outputs of the head, one array an example, row-major [rows read, outputs]. */
+/** Outputs of the head, or what the task keeps of them, one array an example, row-major [rows read, outputs or kept]. */
 export type Outputs = readonly Float32Array[];
 
 /** A task: rows to examples, the loss, and what the outputs mean. */
@@ -33,18 +46,24 @@ export interface Task {
   readonly name: string;
   /** The end of transformers' class names for it: "ForSequenceClassification". */
   readonly headClass: string;
-  /** PEFT's `task_type`. */
-  readonly peftTaskType: string;
+  /** PEFT's `task_type`; null where it has none. */
+  readonly peftTaskType: string | null;
   /** Columns that a training row must have, those it may have, and which of them are what is to be predicted. */
   readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[]; readonly labels: readonly string[] };
   /** Whether the head reads one row of each text, its first token; then a model need not compute the others in its last layer. */
   readonly onePerText: boolean;
+  /** Whether a head that the base model brings stays as it is, because it gives the same whatever the rows are. */
+  readonly keepsHead: boolean;
   /** What training rows teach the model to give. Throws DataError with file and line. */
-  target(rows: RowTable): Target;
+  target(rows: RowTable, vocabulary: Vocabulary): Target;
   /** The target that a model with this config.json and this number of outputs has. */
-  targetOf(config: unknown, outputs: number): Target;
+  targetOf(config: unknown, outputs: number, tokenizer: Tokenizer): Target;
   /** One row. Throws DataError with file and line for a missing or unfit column, or a label that the target does not know. */
   encode(rows: RowTable, index: number, target: Target, tokenizer: Tokenizer, maxLength: number): Example;
+  /** An example as one pass over the rows sees it, where chance has a part in that. */
+  redraw?(example: Example, target: Target, key: RandomKey): Example;
+  /** What is kept of a head's row [outputs] where that is too wide to keep; `label` is what it should have given, if known. */
+  readonly keep?: { readonly width: number; of(row: Float32Array, label: number | undefined): Float32Array };
   /** Outputs of the head per loss row. */
   outputs(target: Target): number;
   /** The loss's own inputs for a packed batch. */
@@ -53,8 +72,8 @@ export interface Task {
   loss(logits: Value, batch: BatchInputs, target: Target): Value;
   /** The mean loss of labelled examples and their metrics. */
   evaluate(outputs: Outputs, examples: readonly Example[], target: Target): { readonly loss: number; readonly metrics: Metrics };
-  /** The metric by which runs are compared, higher is better. */
+  /** The metric by which runs are compared, higher is better; "loss" for the loss, lower is better. */
   headline(target: Target): string;
-  /** What the outputs say of each row; with `logits` the outputs themselves too. */
+  /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
 }

@@ -7,11 +7,12 @@ import { accuracy, macroF1, matthews, mse, pearson, spearman } from "./metrics.j
 import type { Target, Task } from "./task.js";
 
 /** Texts, or pairs of texts, to one of some labels; with float labels, to a number. transformers' ForSequenceClassification. */
-export const textClassification: Task = {
+export const textClassification = {
   name: "text-classification",
   headClass: "ForSequenceClassification",
   peftTaskType: "SEQ_CLS",
   onePerText: true,
+  keepsHead: false,
   columns: { required: ["text", "label"], optional: ["text_pair"], labels: ["label"] },
 
   target(table) {
@@ -84,13 +85,13 @@ export const textClassification: Task = {
     return outputs.map((row) => {
       const best = argmax(row);
       const prediction =
-        target.kind === "number"
+        target.kind !== "classes"
           ? { label: row[0]!, score: row[0]! }
           : { label: target.labels[best]!, score: Math.exp(logSoftmax(row)[best]!) };
       return logits ? { ...prediction, logits: Array.from(row) } : prediction;
     });
   },
-};
+} satisfies Task;
 
 function column(table: RowTable, index: number, name: string): string | undefined {
   const value = table.rows[index]![name];
@@ -117,7 +118,7 @@ function rawLabel(table: RowTable, index: number): string | number {
 
 function labelId(table: RowTable, index: number, target: Target): number {
   const label = rawLabel(table, index);
-  if (target.kind === "number") {
+  if (target.kind !== "classes") {
     const value = typeof label === "number" ? label : Number.NaN;
     if (Number.isFinite(value)) return value;
     throw new DataError(`${table.where(index)}: label ${JSON.stringify(label)} is not a number, but the model was trained on numbers`);

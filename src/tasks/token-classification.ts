@@ -8,11 +8,12 @@ import { accuracy } from "./metrics.js";
 import type { Task } from "./task.js";
 
 /** Words to tags in BIO notation; each word is judged at its first piece. transformers' ForTokenClassification. */
-export const tokenClassification: Task = {
+export const tokenClassification = {
   name: "token-classification",
   headClass: "ForTokenClassification",
   peftTaskType: "TOKEN_CLS",
   onePerText: false,
+  keepsHead: false,
   columns: { required: ["tokens", "tags"], optional: [], labels: ["tags"] },
 
   target(table) {
@@ -77,7 +78,7 @@ export const tokenClassification: Task = {
       return { tokens, tags, ...(logits ? { logits: rows.map((row) => Array.from(row)) } : {}) };
     });
   },
-};
+} satisfies Task;
 
 function rowsOf(output: Float32Array, width: number): Float32Array[] {
   return Array.from({ length: output.length / width }, (_, i) => output.subarray(i * width, (i + 1) * width));

@@ -1,3 +1,4 @@
+import { keyOf } from "../core/random.js";
 import { type Feeds, f32 } from "../core/tensor.js";
 import { type Packing, packTexts } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
@@ -99,7 +100,8 @@ export function planSteps({ task, target }: TaskHead, packing: Packing, examples
       const epoch = Math.floor(step / perEpoch);
       if (current?.epoch !== epoch) current = { epoch, batches: epochBatches({ lengths, batchSize, seed, epoch, groupByLength }) };
       const first = (step % perEpoch) * accumulation;
-      const batches = current.batches.slice(first, first + accumulation).map((rows) => Array.from(rows, (row) => examples[row]!));
+      const seen = (row: number): Example => task.redraw?.(examples[row]!, target, keyOf(seed, "redraw", epoch, row)) ?? examples[row]!;
+      const batches = current.batches.slice(first, first + accumulation).map((rows) => Array.from(rows, seen));
       const rows = batches.flat().reduce((count, { labels }) => count + (labels?.length ?? 0), 0);
       return batches.map((batch) => {
         const packed = packTexts(batch, packing);

@@ -1,10 +1,10 @@
 import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
-import { CheckpointError, NumericError } from "../errors.js";
+import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method, PeftMethod } from "../methods/method.js";
 import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
-import { type Adapter, loadHeldAdapter } from "../programs/adapter.js";
+import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { composeTrained } from "../programs/compose.js";
@@ -71,12 +71,20 @@ export interface TrainResult {
 export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
   const { model, task, method, options, now } = input;
   const began = now();
-  const head = { task, target: task.target(input.rows) };
+  const head = headToTrain(model, task, input.rows);
   const held = await Promise.all(
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
   const graph = trainGraph(model, head, [attachment], options.dropout);
+  if (!paramsOf(graph).some(({ leaf }) => leaf.trained)) {
+    throw new ConfigError(
+      `there is nothing to train: ${method.name} trains no more than the head, and for ${task.name} the base model's stays`,
+      {
+        hint: "choose another method",
+      },
+    );
+  }
   const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
