@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { kaimingUniform, zeros } from "../core/initializer.js";
+import { addProduct, rowNorms, scaleRows } from "../core/matrix.js";
 import { ConfigError } from "../errors.js";
 import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
@@ -63,6 +64,10 @@ function norms({ matmul, squaredNorms }: LinearCall, A: Value, B: Value, s: numb
   return sqrt(add(squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s))));
 }
 
+function quotients(numerators: ArrayLike<number>, denominators: ArrayLike<number>): Float64Array {
+  return Float64Array.from(numerators, (value, i) => value / denominators[i]!);
+}
+
 /** Published `init_lora_weights` for which the base model's own weights were changed. */
 const mutatingInits = ["pissa", "olora", "corda", "loftq"];
 
@@ -104,6 +109,28 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     if (x !== call.x) return add(call.y, add(mul(call.matmul(x), sub(ratio, scalar(1))), mul(up(), ratio)));
     const scaled = mul(up(call.matmul(x)), ratio);
     return call.bias === undefined ? scaled : add(scaled, call.bias);
+  },
+
+  /** W + s·B·A; with DoRA its rows at the lengths m: m ⊙ (W + s·B·A) / ‖W + s·B·A‖. */
+  merge(site, { weight: W, bias }, p, { targets }, c) {
+    const target = targets.get(site.path);
+    if (target === undefined) return { weight: W, bias };
+    const V = addProduct(W, p("lora_B.weight"), p("lora_A.weight"), target.scaling);
+    return { weight: c.use_dora ? scaleRows(V, quotients(p("lora_magnitude_vector").data, rowNorms(V))) : V, bias };
+  },
+
+  unmerge(site, { weight: merged, bias }, p, { targets }, c, original) {
+    const target = targets.get(site.path);
+    if (target === undefined) return { weight: merged, bias };
+    const [A, B] = [p("lora_A.weight"), p("lora_B.weight")];
+    if (!c.use_dora) return { weight: addProduct(merged, B, A, -target.scaling), bias };
+    if (original === undefined) {
+      throw new ConfigError("DoRA divides the rows of W + sBA by their norms, which the merged weights no longer tell", {
+        hint: "give the original base model, from which the norms can be computed",
+      });
+    }
+    const V = addProduct(original.weight, B, A, target.scaling);
+    return { weight: addProduct(scaleRows(merged, quotients(rowNorms(V), p("lora_magnitude_vector").data)), B, A, -target.scaling), bias };
   },
 
   trains({ path }, { targets }, c) {

@@ -1,5 +1,6 @@
 import type { Value } from "../core/graph.js";
 import { initialValues } from "../core/initializer.js";
+import { rowNorms } from "../core/matrix.js";
 import { f32, type Tensor } from "../core/tensor.js";
 import { ModelError } from "../errors.js";
 import type { BaseModel } from "./base-model.js";
@@ -19,17 +20,11 @@ export async function initialParams(model: BaseModel, outputs: Readonly<Record<s
       if (init.otherwise === undefined) throw new ModelError(`the checkpoint lacks ${leaf.path}, and nothing says how it starts`);
       init = init.otherwise;
     }
-    params.set(leaf.path, init.kind === "row-norms" ? await rowNorms(model, init.path) : initialValues(init, shape, seed, leaf.path));
+    params.set(leaf.path, init.kind === "row-norms" ? await normsOf(model, init.path) : initialValues(init, shape, seed, leaf.path));
   }
   return params;
 }
 
-async function rowNorms(model: BaseModel, path: string): Promise<Tensor<"float32">> {
-  const shape = model.shape(path) ?? [0, 0];
-  const { data } = await model.read(path, shape);
-  const [rows, columns] = [shape[0]!, shape[1]!];
-  const norms = Float32Array.from({ length: rows }, (_, i) =>
-    Math.sqrt(data.subarray(i * columns, (i + 1) * columns).reduce((total, value) => total + value * value, 0)),
-  );
-  return f32(norms);
+async function normsOf(model: BaseModel, path: string): Promise<Tensor<"float32">> {
+  return f32(Float32Array.from(rowNorms(await model.read(path, model.shape(path) ?? [0, 0]))));
 }
