@@ -8,11 +8,8 @@ const through = (dtype: StoredFloat, values: readonly number[]): number[] => [
 ];
 
 describe("floats as bytes", () => {
-  it.each([
-    ["F16", 2 ** 16],
-    ["BF16", 2 ** 16],
-  ] as const)("%s: every value that it has comes back as it was", (dtype, count) => {
-    const all = Uint16Array.from({ length: count }, (_, i) => i);
+  it.each(["F16", "BF16"] as const)("%s: every value that it has comes back as it was", (dtype) => {
+    const all = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i);
     const values = toFloat32(dtype, new Uint8Array(all.buffer));
     const back = new Uint16Array(new Uint8Array(floatBytes(dtype, values, "w")).buffer);
     const changed = [...all].filter((bits, i) => back[i] !== bits && !Number.isNaN(values[i]));
@@ -44,7 +41,7 @@ describe("floats as bytes", () => {
     expect(through("F16", [65504, -65519])).toEqual([65504, -65504]);
     expect(() => through("F16", [1, 65520])).toThrow(WeightError);
     expect(() => through("F16", [1, 65520])).toThrow(/w: 65520 is too large for F16/);
-    expect(() => through("BF16", [3.4e38, 3.4028234e38])).toThrow(/too large for BF16/);
+    expect(() => through("BF16", [3.38e38, 3.4028234e38])).toThrow(/too large for BF16/);
     expect(through("F16", [Number.POSITIVE_INFINITY])).toEqual([Number.POSITIVE_INFINITY]);
   });
 });
