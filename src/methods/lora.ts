@@ -72,7 +72,7 @@ function quotients(numerators: ArrayLike<number>, denominators: ArrayLike<number
 const mutatingInits = ["pissa", "olora", "corda", "loftq"];
 
 /** What LoRA does where: rank and scaling by the path of each adapted layer. */
-interface LoraPlan {
+export interface LoraPlan {
   readonly targets: ReadonlyMap<string, { readonly r: number; readonly scaling: number }>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];

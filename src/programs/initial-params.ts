@@ -25,6 +25,11 @@ export async function initialParams(model: BaseModel, outputs: Readonly<Record<s
   return params;
 }
 
+/** Parameters with the values that are known already in place of their first ones. */
+export function overlaid(params: Params, known: Params): Params {
+  return new Map([...params].map(([path, tensor]) => [path, known.get(path) ?? tensor]));
+}
+
 async function normsOf(model: BaseModel, path: string): Promise<Tensor<"float32">> {
   return f32(Float32Array.from(rowNorms(await model.read(path, model.shape(path) ?? [0, 0]))));
 }

@@ -8,7 +8,7 @@ import { type Adapter, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { composeTrained } from "../programs/compose.js";
-import { initialParams } from "../programs/initial-params.js";
+import { initialParams, overlaid } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
 import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
@@ -241,11 +241,6 @@ async function savedState(input: TrainInput, identity: () => Promise<Readonly<Re
   if (files === undefined)
     throw new CheckpointError("there is no checkpoint to resume from", { hint: "train without --resume to start afresh" });
   return readState(files, await identity());
-}
-
-/** Parameters with the values that are known already in place of their first ones. */
-function overlaid(params: Params, known: Params): Params {
-  return new Map([...params].map(([path, tensor]) => [path, known.get(path) ?? tensor]));
 }
 
 function copyOf(params: Params): Params {
