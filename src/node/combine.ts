@@ -54,7 +54,10 @@ export async function combine({
   try {
     if (typeof given !== "object") opened = await loadModel(job.model, { onProgress, signal });
     const model = typeof given === "object" ? given : opened!;
-    const headed = { name: headName, adapter: await loadAdapter(model, job.adapter[headName]!, { task: job.task ?? undefined }) };
+    const headed = {
+      name: headName,
+      adapter: await loadAdapter(model, job.adapter[headName]!, { onProgress, signal, task: job.task ?? undefined }),
+    };
     const adapters = await Promise.all(
       names.map(async (name) => {
         if (name === headName) return headed;
