@@ -1,5 +1,6 @@
 import { f32, type Tensor } from "../core/tensor.js";
 import { ConfigError, NumericError, WeightError } from "../errors.js";
+import { throwProblems } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methods } from "../methods/index.js";
 import type { LinearSite, LinearWeights, Method } from "../methods/method.js";
@@ -79,18 +80,20 @@ export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: B
   const fromOriginal = replaced.filter(({ path }) => original?.shape(path) !== undefined).map(({ path }) => path);
   const dropped = replaced.filter(({ path }) => !fromOriginal.includes(path)).map(({ path }) => path);
   const lost = original === undefined ? dropped.filter((path) => !isSaved(path, headModules)) : [];
-  throwAll("the adapter replaced these weights, and the merged checkpoint does not tell what they were", lost, {
-    hint: "give the original base model, from which they can be taken",
-  });
+  throwProblems(
+    "the merged checkpoint does not tell what these weights were before the adapter replaced them",
+    lost,
+    "give the original base model, from which they can be taken",
+  );
   const kept = weights.filter(({ path }) => !dropped.includes(path));
-  throwAll(
+  throwProblems(
     "the original base model is of other sizes than the merged checkpoint",
     kept.flatMap(({ path, shape }) => {
       const there = original?.shape(path);
       if (original === undefined || String(there) === String(shape)) return [];
       return [`${path}: ${there === undefined ? "missing" : `[${there}]`}, merged [${shape}]`];
     }),
-    { hint: "is it the base on which the adapter was trained?" },
+    "is it the base on which the adapter was trained?",
   );
   const read = (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
     (fromOriginal.includes(path) ? original! : merged).read(path, shape);
@@ -99,13 +102,6 @@ export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: B
     return method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
   });
   return { ...source, fromOriginal, dropped };
-}
-
-function throwAll(what: string, faults: readonly string[], options: { readonly hint: string }): void {
-  if (faults.length === 0) return;
-  const shown = faults.slice(0, 20);
-  if (shown.length < faults.length) shown.push(`… and ${faults.length - shown.length} more`);
-  throw new WeightError(`${what}:\n  ${shown.join("\n  ")}`, options);
 }
 
 type Read = (path: string, shape: readonly number[]) => Promise<Tensor<"float32">>;
