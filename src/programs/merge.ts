@@ -115,9 +115,9 @@ function computed(
   change: (site: LinearSite, weights: LinearWeights) => LinearWeights | Promise<LinearWeights>,
 ): ComputedWeights {
   const shapes = new Map(weights.map(({ path, shape }) => [path, shape]));
-  const touched = survey(model, head).linears.filter(
-    ({ path }) => method.merge !== undefined && [...params.keys()].some((param) => param.startsWith(`${path}.`) && !shapes.has(param)),
-  );
+  const { linears, weights: all } = survey(model, head);
+  const added = [...params.keys()].filter((param) => !all.some(({ path }) => path === param));
+  const touched = linears.filter(({ path }) => method.merge !== undefined && added.some((param) => param.startsWith(`${path}.`)));
   const layerOf = new Map(touched.flatMap((site) => [`${site.path}.weight`, `${site.path}.bias`].map((path) => [path, site] as const)));
   let last: { readonly site: LinearSite; readonly result: Promise<LinearWeights> } | undefined; // weight and bias are read one after the other
   return {
