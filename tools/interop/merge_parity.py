@@ -41,7 +41,8 @@ def head_of(adapter):
 
 def with_head(model_folder, adapter):
     head = head_of(adapter)
-    labels = [tensor.shape[0] for name, tensor in head.items() if name.endswith(("classifier.weight", "out_proj.weight", "score.weight"))][-1]
+    last = next(head[name] for name in ("score.weight", "classifier.out_proj.weight", "classifier.weight") if name in head)
+    labels = last.shape[0]
     model = AutoModelForSequenceClassification.from_pretrained(model_folder, **classes(num_labels=labels))
     assert not model.load_state_dict(head, strict=False).unexpected_keys
     return model
