@@ -9,9 +9,10 @@ import { families } from "../src/models/index.js";
 import { attach, forwardGraph, type TaskHead, trainGraph } from "../src/programs/adapted-model.js";
 import { type Adapter, loadAdapter } from "../src/programs/adapter.js";
 import { adapterFiles } from "../src/programs/adapter-files.js";
-import type { BaseModel } from "../src/programs/base-model.js";
+import { type BaseModel, openBaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
 import { packingOf } from "../src/programs/limits.js";
+import { mergedWeights, unmergedWeights } from "../src/programs/merge.js";
 import { predictor } from "../src/programs/pipeline.js";
 import { loadProgram, paramsOf } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
@@ -20,7 +21,7 @@ import type { Example } from "../src/tasks/task.js";
 import { textClassification } from "../src/tasks/text-classification.js";
 import type { TrainingOptions } from "../src/train/options.js";
 import { type TrainResult, train } from "../src/train/trainer.js";
-import { gradcheck } from "./model-gradcheck.fixture.js";
+import { gradcheck, moved, noise } from "./model-gradcheck.fixture.js";
 import { collect, openTinyModel, type TinyFamily, tableOf, tinyFamilies, tinyOptions, tinyRows } from "./tiny-model.fixture.js";
 
 /** Configs under which a method is tried: the default, one that uses as much of it as goes, and the fields that are its own dropout. */
@@ -36,6 +37,8 @@ interface Settings {
   readonly rate: number;
   /** Steps after which the loss has fallen to this part of the first one. */
   readonly falls: readonly [steps: number, to: number];
+  /** Whether weights of the base can hold what it does. */
+  readonly merges: boolean;
   /** With this field, the gradient of these parameters takes a part of the graph for constant: central differences do not give it. */
   readonly detached?: { readonly field: string; readonly params: RegExp };
 }
@@ -57,6 +60,7 @@ const settings: Readonly<Record<string, Settings>> = {
       { use_dora: true, target_modules: "all-linear", init_lora_weights: "pissa_niter_2", r: 4 },
     ],
     dropout: { lora_dropout: 0.3, init_lora_weights: "orthogonal" },
+    merges: true,
     zeroStart: true,
     rate: 2e-2,
     falls: [30, 0.4],
@@ -69,12 +73,14 @@ const settings: Readonly<Record<string, Settings>> = {
       { r: 8, init_weights: false, bias: "vera_only", d_initial: 0.3 },
     ],
     dropout: { r: 16, vera_dropout: 0.3 },
+    merges: false,
     zeroStart: (fields) => !("init_weights" in fields),
     rate: 5e-2,
     falls: [80, 0.6],
   },
   ia3: {
     configs: [{}, { target_modules: "all-linear", feedforward_modules: [], modules_to_save: null }],
+    merges: true,
     zeroStart: true,
     rate: 5e-2,
     falls: [80, 0.6],
@@ -95,13 +101,15 @@ const settings: Readonly<Record<string, Settings>> = {
       { ...bottleneckPresets.compacter, phm_dim: 2, reduction_factor: 4, factorized_phm_rule: true, phm_init_range: 2 },
     ],
     dropout: { reduction_factor: 4, dropout: 0.3, init_weights: "houlsby" },
+    merges: false,
     zeroStart: (fields) => ("init_weights" in fields ? true : "ln_after" in fields || "phm_layer" in fields ? false : "near"),
     rate: 3e-2,
     falls: [80, 0.6],
   },
-  bitfit: { configs: [{}, { biases: "query-and-up" }, { train: "norms" }], zeroStart: true, rate: 3e-2, falls: [80, 0.65] },
+  bitfit: { configs: [{}, { biases: "query-and-up" }, { train: "norms" }], merges: true, zeroStart: true, rate: 3e-2, falls: [80, 0.65] },
   "prefix-tuning": {
     configs: [{ num_virtual_tokens: 3 }, { num_virtual_tokens: 2, prefix_projection: true, encoder_hidden_size: 6, init_weights: "zero" }],
+    merges: false,
     zeroStart: false,
     rate: 5e-2,
     falls: [80, 0.75],
@@ -112,6 +120,7 @@ const settings: Readonly<Record<string, Settings>> = {
       { num_virtual_tokens: 5, prompt_tuning_init: "TEXT", prompt_tuning_init_text: "how many hats" },
       { num_virtual_tokens: 4, prompt_tuning_init: "SAMPLE_VOCAB" },
     ],
+    merges: false,
     zeroStart: false,
     rate: 5e-2,
     falls: [80, 0.75],
@@ -122,12 +131,13 @@ const settings: Readonly<Record<string, Settings>> = {
       { num_virtual_tokens: 2, encoder_reparameterization_type: "LSTM", encoder_hidden_size: 5, encoder_num_layers: 2 },
     ],
     dropout: { num_virtual_tokens: 3, encoder_reparameterization_type: "LSTM", encoder_hidden_size: 5, encoder_dropout: 0.3 },
+    merges: false,
     zeroStart: false,
     rate: 3e-2,
     falls: [80, 0.75],
   },
-  head: { configs: [{}], zeroStart: true, headOnly: true, rate: 5e-2, falls: [80, 0.8] },
-  full: { configs: [{}], zeroStart: true, rate: 1e-2, falls: [30, 0.4] },
+  head: { configs: [{}], merges: true, zeroStart: true, headOnly: true, rate: 5e-2, falls: [80, 0.8] },
+  full: { configs: [{}], merges: true, zeroStart: true, rate: 1e-2, falls: [30, 0.4] },
 };
 
 it("covers all methods and model families", () => {
@@ -142,7 +152,7 @@ const rows = tableOf(tinyRows(16));
 const head: TaskHead = { task: textClassification, target: textClassification.target(rows) };
 
 describe.each(cells)("$name × $family", ({ method, family }) => {
-  const { configs, dropout, zeroStart, headOnly = false, rate, falls, detached } = settings[method.name]!;
+  const { configs, dropout, zeroStart, merges, headOnly = false, rate, falls, detached } = settings[method.name]!;
   const plain = method.config.parse(configs[0]);
   let runtime: Runtime;
   let model: BaseModel;
@@ -195,6 +205,24 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
       expect(losses[0]).toBeGreaterThan(0.8);
       expect(losses.at(-1)).toBeLessThan(falls[1] * losses[0]!);
       expect(result.finished).toBe(true);
+    });
+
+    it(merges ? "can be merged, and unmerged again" : "cannot be merged, and says why", async () => {
+      const attachment = attach(model, head, method, config, "user");
+      const first = await initialParams(model, forwardGraph(model, head, [attachment]), 0);
+      const params = new Map([...first].map(([path, tensor]) => [path, moved(tensor, noise(tensor, "merge", path), 0.2)] as const));
+      const adapter: Adapter = { head, attachment, params };
+      if (!merges) return expect(() => mergedWeights(model, adapter)).toThrow(/cannot be merged: .* that no weight of the base can hold/);
+      const merged = await openBaseModel(model.files, { id: "merged", runtime, weights: mergedWeights(model, adapter) });
+      const expected = await logitsOf(model, adapter, examples);
+      expect(farthest(await logitsOf(merged, head, examples), expected)).toBeLessThan(1e-4);
+      const start = await logitsOf(model, { head, attachment, params: first }, examples);
+      expect(farthest(expected, start)).toBeGreaterThan(0.05);
+      const { tensors, readFloat32, layers, fromOriginal, dropped } = unmergedWeights(merged, adapter, model);
+      for (const [path, { shape }] of tensors)
+        expect(farthest((await readFloat32(path)).data, (await model.read(path, shape)).data), path).toBeLessThan(1e-6);
+      expect(dropped.every((path) => first.has(path) && model.shape(path) === undefined)).toBe(true);
+      expect(fromOriginal.filter((path) => layers.some((layer) => path === `${layer}.weight`))).toEqual([]);
     });
 
     it("is the same after saving and loading", async () => {
@@ -270,7 +298,7 @@ async function trainOn(
   return { losses: events.flatMap((event) => (event.event === "step" ? [event.loss] : [])), result };
 }
 
-async function logitsOf(model: BaseModel, adapter: Adapter, examples: readonly Example[]): Promise<Float32Array> {
+async function logitsOf(model: BaseModel, adapter: Adapter | TaskHead, examples: readonly Example[]): Promise<Float32Array> {
   const ready = await predictor(model, adapter);
   const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();

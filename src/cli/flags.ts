@@ -105,7 +105,7 @@ function json(text: string): readonly unknown[] {
 }
 
 function readValue(key: string, text: string, schema: z.ZodType): unknown {
-  const candidates = [...json(text), text];
+  const candidates = [...json(text), ...json(`[${text}]`), text]; // 1,2 as a list where a list fits
   const fitting = candidates.find((candidate) => schema.safeParse(candidate).success);
   if (fitting !== undefined) return fitting;
   throw new UsageError(`--${key.replaceAll("_", "-")}: ${unfit(schema, candidates[0])}`, {

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
-import { rowTable } from "../data/rows.js";
+import { rowTable, withoutColumns } from "../data/rows.js";
 import { DataError, UsageError } from "../errors.js";
 import { checkFolderOf, writeWhole } from "../node/folder.js";
 import { modelFlags } from "./model-flags.js";
@@ -37,7 +37,7 @@ export const predictVerb = verb({
     if (options.output !== null) await checkFolderOf(options.output);
     const ready = await openPredictor(output, options);
     try {
-      const unlabelled = withoutLabels(rows);
+      const unlabelled = withoutColumns(rows, ["label", "tags"]); // labels that the model may not know are not looked at
       const examples = ready.encode(unlabelled, options.max_length);
       const closed = examples.findIndex(({ labels }) => labels !== undefined);
       if (closed >= 0)
@@ -57,8 +57,3 @@ export const predictVerb = verb({
     }
   },
 });
-
-/** Rows to predict may carry labels that the model does not know; they are not looked at. */
-function withoutLabels(table: ReturnType<typeof rowTable>): ReturnType<typeof rowTable> {
-  return { ...table, rows: table.rows.map(({ label: _, tags: __, ...row }) => row) };
-}

@@ -1,12 +1,15 @@
+import { combineVerb } from "./combine.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
 import { inspectVerb } from "./inspect.js";
+import { mergeVerb } from "./merge.js";
 import { predictVerb } from "./predict.js";
 import { pullVerb } from "./pull.js";
 import { quickstartVerb } from "./quickstart.js";
 import { trainVerb } from "./train.js";
+import { unmergeVerb } from "./unmerge.js";
 import type { Verb } from "./verb.js";
 
 /** All verbs, in the order in which help lists them. */
@@ -16,6 +19,9 @@ export const verbs: readonly Verb[] = [
   evaluateVerb,
   predictVerb,
   inspectVerb,
+  mergeVerb,
+  unmergeVerb,
+  combineVerb,
   dataCheckVerb,
   dataPreviewVerb,
   pullVerb,

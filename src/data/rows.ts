@@ -23,6 +23,11 @@ export function rowTable(rows: readonly Row[], origin: string, lines?: readonly 
   return { rows, origin, where: (index) => (lines === undefined ? `${origin} row ${index + 1}` : `${origin}:${lines[index]}`) };
 }
 
+/** The same rows without some columns. */
+export function withoutColumns(table: RowTable, columns: readonly string[]): RowTable {
+  return { ...table, rows: table.rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !columns.includes(name)))) };
+}
+
 /** Reads JSON lines. Blank lines and a byte order mark are skipped. Throws DataError naming each broken line (the first five), its column and an excerpt, or when no row is there. */
 export function parseJsonl(text: string, origin: string): RowTable {
   const rows: Row[] = [];

@@ -3,7 +3,7 @@ import { f32 } from "../core/tensor.js";
 import { FileError, WeightError } from "../errors.js";
 import type { Files } from "./files.js";
 import { memoryFiles } from "./memory-files.js";
-import { openSafetensors, type RawTensor, toFloat32, writeSafetensors } from "./safetensors.js";
+import { openSafetensors, type RawTensor, streamSafetensors, toFloat32, writeSafetensors } from "./safetensors.js";
 import type { StoredDType } from "./tensor-source.js";
 
 /** A file of this header text (the length field is right unless given) and this many data bytes: 0, 1, 2 … */
@@ -144,6 +144,22 @@ test("write, then read: all dtypes, scalars, empty tensors and odd names come ba
     expect([...(await opened.readBytes(name))], name).toEqual([...expected]);
   }
   expect(writeSafetensors([...tensors].reverse(), { a: "", z: "1", __proto__x: "ü" })).toEqual(bytes);
+});
+
+test("in pieces the file is the same, and bytes that do not fit are refused", async () => {
+  const tensors = new Map([
+    ["b", raw("F32", [2], Float32Array.of(1, 2))],
+    ["a", raw("BF16", [3], Uint16Array.of(1, 2, 3))],
+    ["c", raw("F32", [0, 4], new Float32Array())],
+  ]);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of streamSafetensors(tensors, async (name) => tensors.get(name)!.bytes)) pieces.push(piece);
+  expect(pieces).toHaveLength(4);
+  expect(Buffer.concat(pieces).equals(writeSafetensors(tensors))).toBe(true);
+  const drain = async () => {
+    for await (const _ of streamSafetensors(tensors, async () => new Uint8Array(8)));
+  };
+  await expect(drain()).rejects.toThrow(/tensor "c": F32 \[0,4\] needs 0 bytes, got 8/);
 });
 
 test("the written bytes are the reference writer's", () => {

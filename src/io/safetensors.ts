@@ -269,7 +269,7 @@ export function writeSafetensors(
     const wrong = (problem: string): void => void problems.push(`tensor ${quote(name)}: ${problem}`);
     if (byName.has(name)) wrong("given twice");
     if (name === "__metadata__" || !isUnicode(name)) wrong("cannot be a tensor's name");
-    const expected = DTYPE_BYTES[raw.dtype] * sizeOf(raw.shape);
+    const expected = storedBytes(raw);
     if (!isCounts(raw.shape) || raw.bytes.byteLength !== expected) {
       wrong(`${raw.dtype} [${raw.shape}] needs ${expected} bytes, got ${raw.bytes.byteLength}`);
     }
@@ -277,14 +277,58 @@ export function writeSafetensors(
   }
   throwProblems("cannot write safetensors", problems);
 
+  const { header, names, size } = layout(byName, metadata);
+  const file = new Uint8Array(size);
+  file.set(header);
+  let at = header.byteLength;
+  for (const name of names) {
+    const { bytes } = byName.get(name)!;
+    file.set(bytes, at);
+    at += bytes.byteLength;
+  }
+  return file;
+}
+
+/**
+ * The same file in pieces, for weights that do not fit into memory together: `read` gives a tensor's little-endian bytes when its turn comes.
+ * Throws WeightError for bytes that do not fit the shape.
+ */
+export async function* streamSafetensors(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  read: (name: string) => Promise<Uint8Array>,
+  metadata: Readonly<Record<string, string>> = { format: "pt" },
+): AsyncGenerator<Uint8Array, void> {
+  const { header, names } = layout(tensors, metadata);
+  yield header;
+  for (const name of names) {
+    const bytes = await read(name);
+    const { dtype, shape } = tensors.get(name)!;
+    const expected = storedBytes(tensors.get(name)!);
+    if (bytes.byteLength !== expected) {
+      throwProblems("cannot write safetensors", [
+        `tensor ${quote(name)}: ${dtype} [${shape}] needs ${expected} bytes, got ${bytes.byteLength}`,
+      ]);
+    }
+    yield bytes;
+  }
+}
+
+/** Bytes that a stored tensor takes. */
+export function storedBytes({ dtype, shape }: StoredTensor): number {
+  return DTYPE_BYTES[dtype] * sizeOf(shape);
+}
+
+/** A file's header, its tensors in their order, and its size in bytes. */
+function layout(tensors: ReadonlyMap<string, StoredTensor>, metadata: Readonly<Record<string, string>>) {
   const order = Object.keys(DTYPE_BYTES);
-  const sorted = [...byName].sort(([a, x], [b, y]) => order.indexOf(x.dtype) - order.indexOf(y.dtype) || (a < b ? -1 : 1));
+  const sorted = [...tensors].sort(([a, x], [b, y]) => order.indexOf(x.dtype) - order.indexOf(y.dtype) || (a < b ? -1 : 1));
   const fields: string[] = []; // joined by hand: an object would move number-like names to its front
   const pairs = Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1));
   if (pairs.length > 0) fields.push(`"__metadata__":{${pairs.map(([key, text]) => `${JSON.stringify(key)}:${JSON.stringify(text)}`)}}`);
   let dataSize = 0;
-  for (const [name, { dtype, shape, bytes }] of sorted) {
-    const end = dataSize + bytes.byteLength;
+  for (const [name, tensor] of sorted) {
+    const { dtype, shape } = tensor;
+    const end = dataSize + storedBytes(tensor);
     fields.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [dataSize, end] })}`);
     dataSize = end;
   }
@@ -292,17 +336,10 @@ export function writeSafetensors(
   const headerSize = Math.ceil(text.byteLength / 8) * 8;
   if (headerSize > MAX_HEADER)
     throwProblems("cannot write safetensors", [`a header of ${headerSize} bytes, at most ${MAX_HEADER} are allowed`]);
-
-  const file = new Uint8Array(8 + headerSize + dataSize);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerSize), true);
-  file.fill(0x20, 8, 8 + headerSize);
-  file.set(text, 8);
-  let at = 8 + headerSize;
-  for (const [, { bytes }] of sorted) {
-    file.set(bytes, at);
-    at += bytes.byteLength;
-  }
-  return file;
+  const header = new Uint8Array(8 + headerSize).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerSize), true);
+  header.set(text, 8);
+  return { header, names: sorted.map(([name]) => name), size: header.byteLength + dataSize };
 }
 
 function rawFloat32({ shape, data }: Tensor<"float32">): RawTensor {

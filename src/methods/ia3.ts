@@ -1,9 +1,10 @@
 import * as z from "zod";
 import { ones } from "../core/initializer.js";
+import { scaleColumns, scaleRows } from "../core/matrix.js";
 import { ConfigError } from "../errors.js";
 import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
-import type { LinearSite, PeftMethod } from "./method.js";
+import type { LinearSite, LinearWeights, PeftMethod } from "./method.js";
 import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
@@ -67,6 +68,21 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     return bias === undefined ? product : add(product, bias);
   },
 
+  merge: (site, weights, p, { targets }) =>
+    targets.has(site.path) ? scaled(weights, p("ia3_l").data, targets.get(site.path) === true) : weights,
+
+  unmerge(site, merged, p, { targets }) {
+    if (!targets.has(site.path)) return merged;
+    const l = p("ia3_l").data;
+    const lost = l.filter((value) => value === 0).length;
+    if (lost > 0) throw new ConfigError(`${site.path}: ${lost} of ${l.length} factors are 0: what they were multiplied with is lost`);
+    return scaled(
+      merged,
+      Float64Array.from(l, (value) => 1 / value),
+      targets.get(site.path) === true,
+    );
+  },
+
   files: {
     ...tunerFormat("IA3"),
     inert: ["fan_in_fan_out", "init_ia3_weights"],
@@ -79,3 +95,9 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     }),
   },
 };
+
+/** W·diag(l) for a rescaled input, diag(l)·W and l ⊙ b for a rescaled output. */
+function scaled({ weight, bias }: LinearWeights, l: ArrayLike<number>, input: boolean): LinearWeights {
+  if (input) return { weight: scaleColumns(weight, l), bias };
+  return { weight: scaleRows(weight, l), bias: bias === undefined ? undefined : scaleRows(bias, l) };
+}

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
+import { addProduct, rowNorms as normsOf, scaleRows, weightedSum } from "../core/matrix.js";
 import { ConfigError } from "../errors.js";
 import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
@@ -7,7 +8,7 @@ import { concat, reshape, transpose } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
 import { initLoraWeights, isResidual, type LoraStart, loraStart, rowNorms, type UpdateSizes } from "./lora-init.js";
-import type { LinearCall, LinearSite, ParamScope, PeftMethod } from "./method.js";
+import type { LinearCall, LinearSite, LinearWeights, ParamScope, PeftMethod, SiteParams } from "./method.js";
 import {
   checkLayers,
   checkPattern,
@@ -65,6 +66,22 @@ function squaredNorms(call: LinearCall, A: Value, B: Value, s: number): Value {
   return add(call.squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s)));
 }
 
+function quotients(numerators: ArrayLike<number>, denominators: ArrayLike<number>): Float64Array {
+  return Float64Array.from(numerators, (value, i) => value / denominators[i]!);
+}
+
+/** W + s·B·A as numbers, less s·B₀·A₀ where that was taken out of W; the opposite for -s. */
+function updated(W: LinearWeights["weight"], p: SiteParams, s: number, c: LoraConfig): LinearWeights["weight"] {
+  const V = addProduct(W, p("lora_B.weight"), p("lora_A.weight"), s);
+  return isResidual(c.init_lora_weights) ? addProduct(V, p("lora_B.initial"), p("lora_A.initial"), -s) : V;
+}
+
+/** A layer's bias with s times the update's own. Throws ConfigError for a layer without one. */
+function moved({ path }: LinearSite, bias: LinearWeights["bias"], p: SiteParams, s: number): LinearWeights["bias"] {
+  if (bias !== undefined) return weightedSum([bias, p("lora_B.bias")], [1, s]);
+  throw new ConfigError(`${path} has no bias that could take up the update's (lora_bias)`, { hint: "use the adapter beside its base" });
+}
+
 /** The layer as if its weight were W − s·B₀A₀. */
 function withoutPart(call: LinearCall, A0: Value, B0: Value, s: number): LinearCall {
   const less = (x: Value, y: Value): Value => gemm(gemm(x, A0, { transB: true }), B0, { transB: true, alpha: -s }, y);
@@ -80,7 +97,7 @@ function withoutPart(call: LinearCall, A0: Value, B0: Value, s: number): LinearC
 const plainInits = ["eva", "lora_ga", "mica"];
 
 /** What LoRA does where: rank and scaling by the path of each adapted layer. */
-interface LoraPlan {
+export interface LoraPlan {
   readonly targets: ReadonlyMap<string, UpdateSizes>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];
@@ -130,6 +147,32 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
   },
 
   lrScale: ({ path, shape }, c) => (path.includes("lora_B") || shape.length === 1 ? c.loraplus_lr_ratio : 1),
+
+  /** W + s·B·A, less s·B₀·A₀ where that was taken out of W; with DoRA its rows at the lengths m: m ⊙ V / ‖V‖. */
+  merge(site, { weight: W, bias }, p, { targets }, c) {
+    const target = targets.get(site.path);
+    if (target === undefined) return { weight: W, bias };
+    const V = updated(W, p, target.scaling, c);
+    return {
+      weight: c.use_dora ? scaleRows(V, quotients(p("lora_magnitude_vector").data, normsOf(V))) : V,
+      bias: c.lora_bias ? moved(site, bias, p, target.scaling) : bias,
+    };
+  },
+
+  unmerge(site, { weight: merged, bias: mergedBias }, p, { targets }, c, original) {
+    const target = targets.get(site.path);
+    if (target === undefined) return { weight: merged, bias: mergedBias };
+    const bias = c.lora_bias ? moved(site, mergedBias, p, -target.scaling) : mergedBias;
+    if (!c.use_dora) return { weight: updated(merged, p, -target.scaling, c), bias };
+    if (original === undefined) {
+      throw new ConfigError("DoRA divides the rows of W + sBA by their norms, which the merged weights no longer tell", {
+        hint: "give the original base model, from which the norms can be computed",
+      });
+    }
+    const V = updated(original.weight, p, target.scaling, c);
+    const lengths = quotients(normsOf(V), p("lora_magnitude_vector").data);
+    return { weight: updated(scaleRows(merged, lengths), p, -target.scaling, c), bias };
+  },
 
   trains: trainsBias,
 

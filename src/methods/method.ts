@@ -2,6 +2,7 @@ import type * as z from "zod";
 import type { Layout } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import type { Initializer } from "../core/initializer.js";
+import type { Tensor } from "../core/tensor.js";
 
 /** What a linear layer does in its model, for methods that choose by purpose rather than by name. */
 export type LinearRole = "query" | "key" | "value" | "attention-output" | "up" | "down" | "pooler" | "head";
@@ -102,6 +103,15 @@ export interface LinearCall {
   /** The squared Euclidean norm of each of W's rows, [out, 1]. */
   squaredNorms(): Value;
 }
+
+/** A linear layer's own weights as numbers: `weight` [out, in], and `bias` [out] where it has one. */
+export interface LinearWeights {
+  readonly weight: Tensor<"float32">;
+  readonly bias: Tensor<"float32"> | undefined;
+}
+
+/** A method's parameters at a site as numbers, by the names under which it made them there. */
+export type SiteParams = (name: string) => Tensor<"float32">;
 
 /** A sub-layer's end being built: what the model gives, and what adapters have made of it so far. Values are [T, D]. */
 export interface SublayerState {
@@ -212,6 +222,20 @@ export interface Method<C extends object = any, P = any> {
   plan(sites: Sites, config: C, origin: ConfigOrigin, children: readonly Child[]): P;
   /** Changes a linear layer's output. */
   linear?(site: LinearSite, call: LinearCall, scope: ParamScope, plan: P, config: C): Value;
+  /** A linear layer's weights that give by themselves what `linear` makes of its output. Absent where no weight can hold that. */
+  merge?(site: LinearSite, weights: LinearWeights, params: SiteParams, plan: P, config: C): LinearWeights;
+  /**
+   * The inverse of `merge`; `original` are the weights from before, where the caller has them. Throws ConfigError where the merged weights and
+   * the parameters do not tell what was before.
+   */
+  unmerge?(
+    site: LinearSite,
+    merged: LinearWeights,
+    params: SiteParams,
+    plan: P,
+    config: C,
+    original: LinearWeights | undefined,
+  ): LinearWeights;
   /** Changes a sub-layer's output before it joins the residual stream. */
   readonly sublayer?: SublayerHandlers<C, P>;
   /** Changes the embeddings [T, D] on their way into the first layer. */

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { failure } from "../../test/failure.fixture.js";
-import { CheckpointError, FileError } from "../errors.js";
-import { checkpointFolders, checkpointsToResume, writableFolder, writeWhole } from "./folder.js";
+import { CheckpointError, FileError, WeightError } from "../errors.js";
+import { checkpointFolders, checkpointsToResume, newFolder, writableFolder, writeFolder, writeWhole } from "./folder.js";
 
 let folder: string;
 beforeEach(async () => {
@@ -69,6 +69,41 @@ describe("writableFolder", () => {
     expect(await failure(() => writableFolder(folder))).toBeInstanceOf(FileError);
     expect(await failure(() => writableFolder(join(folder, "new")))).toBeInstanceOf(FileError);
     await chmod(folder, 0o700);
+  });
+});
+
+describe("newFolder", () => {
+  async function* pieces(fault?: Error): AsyncGenerator<Uint8Array> {
+    yield bytes("one ");
+    if (fault !== undefined) throw fault;
+    yield bytes("two");
+  }
+
+  it("shows its files when it is finished, those that come in pieces too", async () => {
+    const out = join(folder, "a", "b");
+    const made = await newFolder(out);
+    await writeFolder(made.temporary, { "x.txt": "x", "y/z.bin": pieces() });
+    expect((await readdir(out)).every((name) => name.startsWith("."))).toBe(true);
+    await made.finish();
+    await made.drop();
+    expect((await readdir(out)).sort()).toEqual(["x.txt", "y"]);
+    expect(await readFile(join(out, "y", "z.bin"), "utf8")).toBe("one two");
+  });
+
+  it("goes away with all it made when it is dropped, and passes on what went wrong in making the bytes", async () => {
+    const made = await newFolder(join(folder, "a", "b"));
+    const fault = new WeightError("lost");
+    await expect(writeFolder(made.temporary, { "x.txt": "x", "z.bin": pieces(fault) })).rejects.toBe(fault);
+    await made.drop();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("refuses a folder with files, and leaves them", async () => {
+    await writeFile(join(folder, "mine.txt"), "mine");
+    const error = await failure(() => newFolder(folder));
+    expect(error).toBeInstanceOf(FileError);
+    expect(error.message).toContain("holds files already: mine.txt");
+    expect(await readdir(folder)).toEqual(["mine.txt"]);
   });
 });
 

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { access, constants, mkdir, open, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
+import { access, constants, mkdir, open, readdir, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { CheckpointError, FileError } from "../errors.js";
+import { CheckpointError, FileError, PeftError } from "../errors.js";
 import { directory } from "../io/directory.js";
+import type { FileContent } from "../programs/model-files.js";
 import type { CheckpointStore } from "../train/checkpoint.js";
 
 /** Checkpoints that are kept: the newest, and the one before it. */
@@ -53,12 +54,12 @@ export async function checkFolderOf(path: string): Promise<void> {
 const yesOrNo = [() => true, () => false] as const;
 
 /** Writes a file under a temporary name in the same folder, and renames it: readers see all of it or the one before. */
-export async function writeWhole(path: string, bytes: Uint8Array | string): Promise<void> {
+export async function writeWhole(path: string, bytes: FileContent | string): Promise<void> {
   const temporary = join(dirname(path), `.${randomBytes(6).toString("hex")}.tmp`);
   try {
     const file = await open(temporary, "wx");
     try {
-      await file.writeFile(bytes);
+      await writeFile(file, bytes);
       await file.sync();
     } finally {
       await file.close();
@@ -66,6 +67,7 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
     await rename(temporary, path);
   } catch (cause) {
     await rm(temporary, { force: true });
+    if (cause instanceof PeftError) throw cause; // of what makes the bytes
     throw new FileError(`cannot write ${path}: ${(cause as Error).message}`, {
       hint: "is the disk full, or the folder not writable?",
       cause,
@@ -74,11 +76,45 @@ export async function writeWhole(path: string, bytes: Uint8Array | string): Prom
 }
 
 /** Writes files into a folder that is there, each whole; names may have folders in them. */
-export async function writeFolder(folder: string, files: Readonly<Record<string, Uint8Array | string>>): Promise<void> {
+export async function writeFolder(folder: string, files: Readonly<Record<string, FileContent | string>>): Promise<void> {
   for (const [name, content] of Object.entries(files)) {
     if (name.includes("/")) await mkdir(join(folder, dirname(name)), { recursive: true });
     await writeWhole(join(folder, name), content);
   }
+}
+
+/** A folder whose files appear together or not at all. */
+export interface NewFolder {
+  /** Where the files are written and looked at first. */
+  readonly temporary: string;
+  /** Moves them to the folder. */
+  finish(): Promise<void>;
+  /** Removes what was written, and the folder where it was made for it. Does nothing after `finish`. */
+  drop(): Promise<void>;
+}
+
+/** Begins a folder that is not there yet, or is empty. Throws FileError for one that holds files, or cannot be written to. */
+export async function newFolder(path: string): Promise<NewFolder> {
+  const dropIfEmpty = await writableFolder(path);
+  const there = await readdir(path);
+  if (there.length > 0) {
+    throw new FileError(`the folder ${path} holds files already: ${there.slice(0, 5).join(", ")}${there.length > 5 ? ", …" : ""}`, {
+      hint: "choose another output folder, or empty this one first",
+    });
+  }
+  const temporary = join(path, `.${randomBytes(6).toString("hex")}.tmp`);
+  await mkdir(temporary);
+  return {
+    temporary,
+    async finish() {
+      for (const name of await readdir(temporary)) await rename(join(temporary, name), join(path, name));
+      await rmdir(temporary);
+    },
+    async drop() {
+      await rm(temporary, { recursive: true, force: true });
+      await dropIfEmpty();
+    },
+  };
 }
 
 /** Checkpoints as folders `checkpoint-N` of an output folder; only whole ones ever carry that name. */

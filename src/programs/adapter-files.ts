@@ -11,6 +11,7 @@ import { modulesOf, savedModules, separateModules } from "../methods/targets.js"
 import { headOf, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
+import { modelClass } from "./model-files.js";
 import { loadProgram, type Params, paramsOf } from "./program.js";
 
 /** What an adapter is called in AdapterHub's files where nobody named it. */
@@ -87,7 +88,7 @@ function hubModelOf(model: BaseModel, { task }: TaskHead): HubModel {
     hidden_size: survey(model, { task, target: { kind: "number" } }).embeddings[0]!.width,
     model_type: type,
     model_name: model.id,
-    model_class: `${model.family.classes[type] ?? ""}${task.headClass}`,
+    model_class: modelClass(model, task.headClass),
   };
 }
 

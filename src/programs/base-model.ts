@@ -3,7 +3,7 @@ import { loadTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { ModelError, WeightError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { readJson } from "../io/json.js";
-import type { TensorSource } from "../io/tensor-source.js";
+import type { StoredDType, TensorSource } from "../io/tensor-source.js";
 import { openWeights } from "../io/weights.js";
 import { checkpointNames, type ModelFamily } from "../models/family.js";
 import { familyOf } from "../models/index.js";
@@ -23,6 +23,8 @@ export interface BaseModel {
   readonly runtime: Runtime;
   /** The shape of a weight in the checkpoint, by its path in the model; undefined where the checkpoint lacks it. */
   shape(path: string): readonly number[] | undefined;
+  /** How the checkpoint stores a weight; undefined where it lacks it. */
+  dtype(path: string): StoredDType | undefined;
   /** A weight by its path in the model. Throws WeightError when it is missing or its shape is not the expected one. */
   read(path: string, shape: readonly number[]): Promise<Tensor<"float32">>;
   /** Sees to it that the runtime holds these frozen weights; each is read once. Throws WeightError that lists all that do not fit. */
@@ -39,16 +41,18 @@ export interface BaseModelOptions {
   readonly id: string;
   readonly revision?: string | null;
   readonly runtime: Runtime;
+  /** The weights, where they are not in the files. */
+  readonly weights?: TensorSource;
 }
 
 /** Reads config.json, the tokenizer and the weights' headers. Throws FileError, ConfigError, ModelError or WeightError. */
-export async function openBaseModel(files: Files, { id, revision = null, runtime: shared }: BaseModelOptions): Promise<BaseModel> {
+export async function openBaseModel(files: Files, { id, revision = null, runtime: shared, weights }: BaseModelOptions): Promise<BaseModel> {
   const runtime = shared.own();
   const json = await readJson(files, "config.json");
   const family = familyOf(json);
   const config = family.parse(json);
   const tokenizer = await loadTokenizer(files);
-  const source = await openWeights(files);
+  const source = weights ?? (await openWeights(files));
   const kept = new Map<string, Promise<void>>();
   const nameOf = (path: string): string | undefined => checkpointNames(family, path).find((name) => source.tensors.has(name));
   const { vocabSize } = family.limits(config);
@@ -67,6 +71,7 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
     tokenizer,
     runtime,
     shape: (path) => source.tensors.get(nameOf(path) ?? "")?.shape,
+    dtype: (path) => source.tensors.get(nameOf(path) ?? "")?.dtype,
     async read(path, shape) {
       checkShapes(source, new Map([[path, shape]]), nameOf);
       return source.readFloat32(nameOf(path)!);

@@ -1,0 +1,155 @@
+import { f32, type Tensor } from "../core/tensor.js";
+import { ConfigError, NumericError, WeightError } from "../errors.js";
+import { throwProblems } from "../io/safetensors.js";
+import type { TensorSource } from "../io/tensor-source.js";
+import { methods } from "../methods/index.js";
+import type { LinearSite, LinearWeights, Method } from "../methods/method.js";
+import { isSaved } from "../methods/targets.js";
+import { headOf, survey } from "./adapted-model.js";
+import type { Adapter } from "./adapter.js";
+import type { BaseModel } from "./base-model.js";
+
+/** What the handlers do whose work stands outside of all weights. */
+const outside = {
+  tokens: "virtual tokens in front of each text",
+  keyValue: "keys and values in attention",
+  sublayer: "layers at the ends of sub-layers",
+  embedding: "layers behind the embeddings",
+} as const satisfies Partial<Record<keyof Method, string>>;
+
+/** Why a method's adapters cannot be merged into their base model; undefined where they can. */
+export function mergeObstacle(method: Method): string | undefined {
+  const added: string[] = Object.entries(outside).flatMap(([handler, what]) =>
+    method[handler as keyof typeof outside] === undefined ? [] : [what],
+  );
+  if (method.linear !== undefined && method.merge === undefined) added.push("something in linear layers");
+  return added.length === 0 ? undefined : `${method.name} adds computation that no weight of the base can hold: ${added.join(", ")}`;
+}
+
+function checkMergeable({ attachment: { method } }: Adapter, what: string): void {
+  const obstacle = mergeObstacle(method);
+  if (obstacle === undefined) return;
+  const others = methods.filter((each) => mergeObstacle(each) === undefined).map(({ name }) => name);
+  throw new ConfigError(`this adapter cannot be ${what}: ${obstacle}`, {
+    hint: `use it beside the base, with --adapter; what can be merged: ${others.join(", ")}`,
+  });
+}
+
+/** Weights of a model by their paths in it, as float32, each computed when it is read. */
+export interface ComputedWeights extends TensorSource {
+  /** Linear layers whose weights are computed. */
+  readonly layers: readonly string[];
+}
+
+/**
+ * The weights of a model that gives by itself what the base gives with the adapter: the head and modules trained in full as the adapter has
+ * them, linear layers as its method merges them, all else as the base has it. Nothing is read yet. Throws ConfigError where the method's
+ * adapters cannot be merged; reading throws NumericError where a merged weight is not finite.
+ */
+export function mergedWeights(model: BaseModel, adapter: Adapter): ComputedWeights {
+  checkMergeable(adapter, "merged");
+  const { head, attachment, params } = adapter;
+  const { method, plan, config } = attachment;
+  const own = async (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
+    params.get(path) ?? (await model.read(path, shape));
+  return computed(model, adapter, survey(model, head).weights, own, (site, weights) =>
+    method.merge!(site, weights, paramsAt(adapter, site), plan, config),
+  );
+}
+
+/** The base model's weights again, and where each of the others comes from. */
+export interface UnmergedWeights extends ComputedWeights {
+  /** Weights that the adapter had replaced, as the original base has them. */
+  readonly fromOriginal: readonly string[];
+  /** Weights of the adapter's head, which the base does not have. */
+  readonly dropped: readonly string[];
+}
+
+/**
+ * The weights of the base model into which an adapter was merged. What the adapter had replaced is taken from `original`, without which only
+ * its own head may be of that kind: it is left out. Throws ConfigError where the adapter cannot be unmerged, and WeightError for weights that
+ * only the original can tell (all listed), or that are not of its shapes; reading throws ConfigError or NumericError.
+ */
+export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: BaseModel | undefined): UnmergedWeights {
+  checkMergeable(adapter, "unmerged");
+  const { head, attachment, params } = adapter;
+  const { method, plan, config } = attachment;
+  const headModules = head.base === true ? [] : headOf(merged, head).modules;
+  const { weights } = survey(merged, head);
+  const replaced = weights.filter(({ path }) => params.has(path));
+  const fromOriginal = replaced.filter(({ path }) => original?.shape(path) !== undefined).map(({ path }) => path);
+  const dropped = replaced.filter(({ path }) => !fromOriginal.includes(path)).map(({ path }) => path);
+  const lost = original === undefined ? dropped.filter((path) => !isSaved(path, headModules)) : [];
+  throwProblems(
+    "the merged checkpoint does not tell what these weights were before the adapter replaced them",
+    lost,
+    "give the original base model, from which they can be taken",
+  );
+  const kept = weights.filter(({ path }) => !dropped.includes(path));
+  throwProblems(
+    "the original base model is of other sizes than the merged checkpoint",
+    kept.flatMap(({ path, shape }) => {
+      const there = original?.shape(path);
+      if (original === undefined || String(there) === String(shape)) return [];
+      return [`${path}: ${there === undefined ? "missing" : `[${there}]`}, merged [${shape}]`];
+    }),
+    "is it the base on which the adapter was trained?",
+  );
+  const read = (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
+    (fromOriginal.includes(path) ? original! : merged).read(path, shape);
+  const source = computed(merged, adapter, kept, read, async (site, weights) => {
+    const before = original === undefined ? undefined : await linearWeights(site, (path, shape) => original.read(path, shape));
+    return method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
+  });
+  return { ...source, fromOriginal, dropped };
+}
+
+type Read = (path: string, shape: readonly number[]) => Promise<Tensor<"float32">>;
+
+/** The given weights, those of linear layers that the adapter touches through `change`, all others through `read`. */
+function computed(
+  model: BaseModel,
+  { head, attachment: { method }, params }: Adapter,
+  weights: readonly { readonly path: string; readonly shape: readonly number[] }[],
+  read: Read,
+  change: (site: LinearSite, weights: LinearWeights) => LinearWeights | Promise<LinearWeights>,
+): ComputedWeights {
+  const shapes = new Map(weights.map(({ path, shape }) => [path, shape]));
+  const { linears, weights: all } = survey(model, head);
+  const added = [...params.keys()].filter((param) => !all.some(({ path }) => path === param));
+  const touched = linears.filter(({ path }) => method.merge !== undefined && added.some((param) => param.startsWith(`${path}.`)));
+  const layerOf = new Map(touched.flatMap((site) => [`${site.path}.weight`, `${site.path}.bias`].map((path) => [path, site] as const)));
+  let last: { readonly site: LinearSite; readonly result: Promise<LinearWeights> } | undefined; // weight and bias are read one after the other
+  return {
+    layers: touched.map(({ path }) => path),
+    tensors: new Map(weights.map(({ path, shape }) => [path, { dtype: "F32", shape }])),
+    async readFloat32(path) {
+      const shape = shapes.get(path);
+      if (shape === undefined) throw new WeightError(`there is no weight ${path}`);
+      const site = layerOf.get(path);
+      if (site === undefined) return read(path, shape);
+      if (last?.site !== site) last = { site, result: linearWeights(site, read).then((own) => change(site, own)) };
+      const { weight, bias } = await last.result;
+      const tensor = path.endsWith(".weight") ? weight : bias!;
+      if (tensor.data.every(Number.isFinite)) return f32(tensor.data, shape);
+      throw new NumericError(`${path} would hold numbers that are not finite`, {
+        hint: "is the adapter damaged, or did its training diverge?",
+      });
+    },
+  };
+}
+
+async function linearWeights({ path, inFeatures, outFeatures, bias }: LinearSite, read: Read): Promise<LinearWeights> {
+  return {
+    weight: await read(`${path}.weight`, [outFeatures, inFeatures]),
+    bias: bias ? await read(`${path}.bias`, [outFeatures]) : undefined,
+  };
+}
+
+function paramsAt({ params }: Adapter, { path }: LinearSite): (name: string) => Tensor<"float32"> {
+  return (name) => {
+    const tensor = params.get(`${path}.${name}`);
+    if (tensor === undefined) throw new WeightError(`the adapter lacks ${path}.${name}`);
+    return tensor;
+  };
+}
