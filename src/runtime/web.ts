@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-web/wasm";
 import type { DType, Feeds, Tensor } from "../core/tensor.js";
 import { SessionError } from "../errors.js";
-import type { Runtime, Session } from "./session.js";
+import type { HeldTensors, Runtime, Session } from "./session.js";
 
 /** What webRuntime may be told. */
 export interface WebRuntimeOptions {
@@ -16,6 +16,8 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
   ort.env.wasm.numThreads = threads;
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
   const sessions = new Set<ort.InferenceSession>();
+  const holdings = new Map<number, ReadonlyMap<string, ort.Tensor>>();
+  let nextHolding = 0;
 
   const view = (kept: Map<string, ort.Tensor>): Runtime => ({
     threads,
@@ -24,15 +26,27 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
     async keep(tensors) {
       for (const [name, tensor] of Object.entries(tensors)) kept.set(name, toOrt(tensor));
     },
+    async hold(tensors): Promise<HeldTensors> {
+      const id = nextHolding++;
+      holdings.set(id, new Map(Object.entries(tensors).map(([name, tensor]) => [name, toOrt(tensor)])));
+      return {
+        id,
+        async dispose() {
+          holdings.delete(id);
+        },
+      };
+    },
     async createSession(model): Promise<Session> {
       const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }).catch(failure);
       sessions.add(session);
       return {
-        async run(feeds, fetch) {
+        async run(feeds, fetch, named) {
+          const held = named === undefined ? undefined : holdings.get(named.id);
+          if (named !== undefined && held === undefined) throw new SessionError("the held tensors were given back");
           const all: Record<string, ort.Tensor> = {};
           for (const name of session.inputNames) {
             const fed = feeds[name];
-            const tensor = fed === undefined ? kept.get(name) : toOrt(fed);
+            const tensor = fed === undefined ? (held?.get(name) ?? kept.get(name)) : toOrt(fed);
             if (tensor === undefined) throw new SessionError(`input "${name}" is not fed`);
             all[name] = tensor;
           }
@@ -47,6 +61,7 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
     async close() {
       await Promise.all([...sessions].map((session) => session.release()));
       sessions.clear();
+      holdings.clear();
       kept.clear();
     },
   });
