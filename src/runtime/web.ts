@@ -11,6 +11,19 @@ export interface WebRuntimeOptions {
   readonly wasmPaths?: string;
 }
 
+/**
+ * Does one thing after the other. All runtimes of a page share ORT's one WebAssembly instance, whose runs leave it for a tick while their
+ * tensors stand on its stack: two at a time overwrite each other's memory (ORT 1.30).
+ */
+const inTurn = (() => {
+  let last: Promise<unknown> = Promise.resolve();
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    const result = last.then(work);
+    last = result.catch(() => {});
+    return result;
+  };
+})();
+
 /** ONNX Runtime's WebAssembly sessions. A run blocks its thread: use it from a worker when a page must stay alive meanwhile. */
 export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): Runtime {
   ort.env.wasm.numThreads = threads;
@@ -37,7 +50,9 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
       };
     },
     async createSession(model): Promise<Session> {
-      const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }).catch(failure);
+      const session = await inTurn(() =>
+        ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }),
+      ).catch(failure);
       sessions.add(session);
       return {
         async run(feeds, fetch, named) {
@@ -50,16 +65,16 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
             if (tensor === undefined) throw new SessionError(`input "${name}" is not fed`);
             all[name] = tensor;
           }
-          const results = await (fetch === undefined ? session.run(all) : session.run(all, fetch)).catch(failure);
+          const results = await inTurn(() => (fetch === undefined ? session.run(all) : session.run(all, fetch))).catch(failure);
           return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(tensor)])) satisfies Feeds;
         },
         async dispose() {
-          if (sessions.delete(session)) await session.release();
+          if (sessions.delete(session)) await inTurn(() => session.release());
         },
       };
     },
     async close() {
-      await Promise.all([...sessions].map((session) => session.release()));
+      await Promise.all([...sessions].map((session) => inTurn(() => session.release())));
       sessions.clear();
       holdings.clear();
       kept.clear();
