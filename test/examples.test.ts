@@ -38,7 +38,16 @@ test("custom-loop.mjs learns to tell two kinds of row apart", { timeout: 60_000 
   expect(printed).toMatch(/^adapter_model\.safetensors: \d+ bytes$/m);
 });
 
+test("switching.mjs with an adapter under two names", { timeout: 60_000 }, async () => {
+  await example("train.mjs", model, "switched");
+  const printed = await example("switching.mjs", model, "one=switched", "two=switched");
+  expect(printed).toMatch(/^one: lora, 8 labels$/m);
+  const [one, two] = ["one", "two"].map((name) => new RegExp(`^${name} in use: ([a-z_]+)$`, "m").exec(printed)?.[1]);
+  expect(printed).toContain(`at the same time: ${one}, ${two}`);
+  expect(printed).toMatch(/^left: two$/m);
+});
+
 test("every example is run by a test", async () => {
   const scripts = (await readdir(examples)).filter((name) => name.endsWith(".mjs"));
-  expect(scripts.sort()).toEqual(["custom-loop.mjs", "predict.mjs", "train.mjs"]);
+  expect(scripts.sort()).toEqual(["custom-loop.mjs", "predict.mjs", "switching.mjs", "train.mjs"]);
 });
