@@ -103,11 +103,15 @@ async function memory() {
   for (const [i, name] of names.entries()) loads.push(await timed(() => many.load(name, join(folder, i % 2 === 0 ? "a" : "b"))));
   for (const adapter of names) await many(text, { adapter });
   const all = await settled();
+  await many.load("other", join(folder, "c"));
+  await many(text, { adapter: "other" });
+  const other = await settled();
   await many.dispose();
   return {
     "base and one adapter, resident MB": base,
     [`base and ${count} more, each used once, resident MB`]: all,
     "for each adapter, MB": (all - base) / names.length,
+    "for an adapter of another structure with its session, MB": other - all,
     "loading an adapter, ms": median(loads),
   };
 }
