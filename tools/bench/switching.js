@@ -54,7 +54,7 @@ async function main() {
   }
 }
 
-/** Milliseconds. A switch's time is that of the first prediction after it, less that of a prediction without a switch. */
+/** Milliseconds. A switch's time is that of the first prediction after it, less that of the prediction without a switch just before it. */
 async function times() {
   const adapters = Object.fromEntries(Object.keys(recipes).map((name) => [name, join(folder, name)]));
   const many = await pipeline({ model, adapters });
@@ -83,12 +83,14 @@ async function times() {
   for (let i = 0; i < 12; i++) uncached.push(await timed(() => one(text, { adapter: i % 2 === 0 ? "a" : "c" })));
   await one.dispose();
   const steady = median(taken.steady);
+  /** @param {"equal" | "cached"} kind */
+  const beyond = (kind) => median(taken[kind].map((time, i) => time - (taken.steady[i] ?? Number.NaN)));
   return {
     "first prediction of all, weights read, ms": first.a,
     "a prediction without a switch, ms": steady,
     "use() alone, µs": (use / uses) * 1000,
-    "switch to an adapter of equal structure, ms": median(taken.equal) - steady,
-    "switch to another structure, session cached, ms": median(taken.cached) - steady,
+    "switch to an adapter of equal structure, ms": beyond("equal"),
+    "switch to another structure, session cached, ms": beyond("cached"),
     "switch to another structure, session to be made, ms": median(uncached.slice(1)) - steady,
   };
 }
