@@ -1,6 +1,6 @@
 // @ts-check
 // What switching between adapters costs: the time of the first prediction after a switch, and the memory of many loaded adapters.
-//   npm run build && node tools/bench/switching.js MODEL [rounds] [adapters]
+//   npm run build && node bench/switching.js MODEL [rounds] [adapters]
 // Each round is two fresh processes, one for times and one for memory; the table shows medians of the rounds with the lowest and the highest.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,8 +9,9 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { pipeline, train } from "peft.js/node";
+import { median } from "./report.js";
 
-const sample = fileURLToPath(new URL("../../examples/data/support-train.jsonl", import.meta.url));
+const sample = fileURLToPath(new URL("../examples/data/support-train.jsonl", import.meta.url));
 const text = "Where is my parcel? It was to arrive yesterday.";
 /** @type {Readonly<Record<string, { method: string, seed: number, set: Record<string, unknown> }>>} */
 const recipes = {
@@ -129,11 +130,4 @@ async function timed(work) {
   const start = performance.now();
   await work();
   return performance.now() - start;
-}
-
-/** @param {readonly number[]} values */
-function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle) - 1] ?? Number.NaN)) / 2;
 }
