@@ -44,16 +44,14 @@ function randomParams(model: BaseModel, head: TaskHead, attachment: Adapter["att
   );
 }
 
-/** Two adapter layers, one after the other. */
-function stackOf(model: BaseModel): Adapter {
+/** A composition of two adapter layers. */
+function composed(model: BaseModel, name: "stack" | "fuse"): Adapter {
   const member = (name: string, seed: number) => ({
     name,
     adapter: adapterOf(model, "bottleneck", { reduction_factor: 4 }, three, seed),
   });
-  const { attachment, params } = compose(model, three, compositions.find(({ name }) => name === "stack")!, {}, [
-    member("one", 8),
-    member("two", 9),
-  ]);
+  const method = compositions.find((each) => each.name === name)!;
+  const { attachment, params } = compose(model, three, method, method.config.parse({}), [member("one", 8), member("two", 9)]);
   return { head: three, attachment, params: new Map([...randomParams(model, three, attachment, 7), ...params]) };
 }
 
@@ -127,7 +125,8 @@ describe.each([
       prefix: [adapterOf(model, "prefix-tuning", { num_virtual_tokens: 3 }), texts],
       prompt: [adapterOf(model, "prompt-tuning", { num_virtual_tokens: 2 }), texts],
       bitfit: [adapterOf(model, "bitfit", {}), texts],
-      stack: [stackOf(model), texts],
+      stack: [composed(model, "stack"), texts],
+      fuse: [composed(model, "fuse"), texts],
     };
   });
   afterAll(() => inner.close());

@@ -74,19 +74,11 @@ export class Switchboard {
 
   /** The adapters that are loaded, in the order in which they were. */
   get adapters(): readonly LoadedAdapter[] {
-    return [...this.#adapters].map(
-      ([
-        name,
-        {
-          model: { head, attachments },
-        },
-      ]) => ({
-        name,
-        method: attachments.map(({ method }) => method.name).join(", "),
-        task: head.task.name,
-        labels: head.target.kind === "classes" ? head.target.labels : null,
-      }),
-    );
+    return [...this.#adapters].map(([name, { model }]) => {
+      const { head, attachments } = model;
+      const method = attachments.map((each) => each.method.name).join(", ");
+      return { name, method, task: head.task.name, labels: head.target.kind === "classes" ? head.target.labels : null };
+    });
   }
 
   /** The adapter in use; null for the base as it is. */
