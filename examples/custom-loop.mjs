@@ -1,16 +1,6 @@
 // The same training by hand: rows made in memory, a rule of our own for when to stop, and the adapter tried before it is written anywhere.
 //   node examples/custom-loop.mjs [model]
-import {
-  adapterFiles,
-  classifier,
-  loadModel,
-  methodNamed,
-  parseJsonl,
-  predictor,
-  taskNamed,
-  trainingOptions,
-  trainLoop,
-} from "peft.js/node";
+import { adapterFiles, loadModel, methodNamed, parseJsonl, Switchboard, taskNamed, trainingOptions, trainLoop } from "peft.js/node";
 
 const [name = "minilm"] = process.argv.slice(2);
 const rows = parseJsonl(
@@ -38,10 +28,12 @@ for (;;) {
   const { value, done } = await loop.next();
   if (done === true) {
     console.log(`${value.steps} steps, ${value.finished ? "all of them" : "stopped by the rule"}`);
-    const classify = classifier(await predictor(model, value.adapter));
-    console.log(await classify("what does item 99 cost?"));
+    const board = new Switchboard(model);
+    await board.load("mine", value.adapter);
+    board.use("mine");
+    console.log(...(await board.predict(["what does item 99 cost?"])));
     for (const [file, bytes] of Object.entries(await adapterFiles(model, value.adapter))) console.log(`${file}: ${bytes.length} bytes`);
-    await classify.dispose();
+    await board.dispose();
     break;
   }
   if (value.event === "step" && value.loss < 0.05) stop.abort();

@@ -74,3 +74,9 @@ test("without a model it says how to call it", async () => {
     stdout: expect.stringContaining("npm run bench -- --model FOLDER"),
   });
 });
+
+test("switching.js measures times and memory", { timeout: 120_000 }, async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(root, "bench/switching.js"), join(folder, "model"), "1", "3"]);
+  for (const name of ["first prediction after a switch to an adapter of equal structure, ms", "for each adapter, MB"])
+    expect(stdout).toMatch(new RegExp(`^${name}: -?\\d+\\.\\d\\d \\(`, "m"));
+});

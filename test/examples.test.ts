@@ -79,7 +79,23 @@ test("languages/transfer.mjs trains languages and a task, and exchanges the lang
   expect(await readdir(join(folder, "languages"))).toEqual(["alone-0", "head-0", "language-here", "language-there", "stack-0"]);
 });
 
+test("switching.mjs with an adapter under two names", { timeout: 60_000 }, async () => {
+  await example("train.mjs", model, "switched");
+  const printed = await example("switching.mjs", model, "one=switched", "two=switched");
+  expect(printed).toMatch(/^one: lora, 8 labels$/m);
+  const [one, two] = ["one", "two"].map((name) => new RegExp(`^${name} in use: ([a-z_]+)$`, "m").exec(printed)?.[1]);
+  expect(printed).toContain(`at the same time: ${one}, ${two}`);
+  expect(printed).toMatch(/^left: two$/m);
+});
+
 test("every example is run by a test", async () => {
   const scripts = (await readdir(examples, { recursive: true })).filter((name) => name.endsWith(".mjs"));
-  expect(scripts.sort()).toEqual(["custom-loop.mjs", "languages/transfer.mjs", "own-method.mjs", "predict.mjs", "train.mjs"]);
+  expect(scripts.sort()).toEqual([
+    "custom-loop.mjs",
+    "languages/transfer.mjs",
+    "own-method.mjs",
+    "predict.mjs",
+    "switching.mjs",
+    "train.mjs",
+  ]);
 });

@@ -172,8 +172,13 @@ export function feedName(source: Leaf): string | undefined {
     case "weight":
       return `weight:${source.path}`;
     case "param":
-      return `param:${source.path}`;
+      return paramFeed(source.path);
     case "constant":
       return undefined;
   }
+}
+
+/** The name under which a parameter is fed. */
+export function paramFeed(path: string): string {
+  return `param:${path}`;
 }

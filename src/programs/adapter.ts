@@ -113,11 +113,16 @@ function placeOf(model: BaseModel, { plan, children }: Attachment): FitPlace {
   return { plan, prefix: model.family.prefix, children: children.map(({ attachment }) => placeOf(model, attachment)) };
 }
 
-/** A base model without an adapter, as the task's model it already is. Throws ModelError when the checkpoint has no head for the task. */
-export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
-  const target = baseTarget(model, task);
-  if (target === undefined) {
-    throw new ModelError(`${model.id} has no trained head for ${task.name}`, { hint: "give an adapter, or train one first" });
+/**
+ * A base model without an adapter, as the task's model it already is; by default the task for which the checkpoint was made. Throws ModelError
+ * when the checkpoint has no head for the task.
+ */
+export function withoutAdapter(model: BaseModel, given?: Task): TaskHead {
+  const task = given ?? ownTask(model);
+  const target = task === undefined ? undefined : baseTarget(model, task);
+  if (task === undefined || target === undefined) {
+    const what = task === undefined ? "" : ` for ${task.name}`;
+    throw new ModelError(`${model.id} has no trained head${what}`, { hint: "give an adapter, or train one first" });
   }
   return { task, target };
 }
@@ -126,6 +131,12 @@ export function withoutAdapter(model: BaseModel, task: Task): TaskHead {
 export function headToTrain(model: BaseModel, task: Task, rows: RowTable): TaskHead {
   const target = task.target(rows, vocabularyOf(model));
   return { task, target, base: task.keepsHead && baseTarget(model, task) !== undefined };
+}
+
+/** The task for which a checkpoint was made, as config.json names it, where it has the head. */
+function ownTask(model: BaseModel): Task | undefined {
+  const architectures = isRecord(model.json) && Array.isArray(model.json.architectures) ? model.json.architectures.map(String) : [];
+  return tasks.find((task) => architectures.some((name) => name.endsWith(task.headClass)) && baseTarget(model, task) !== undefined);
 }
 
 /** What a checkpoint's own head for a task gives; undefined where it has none. */
@@ -148,8 +159,7 @@ function taskOf(model: BaseModel, published: PublishedAdapter, record: TrainingR
     return task;
   }
   if (given !== undefined) return taskNamed(given);
-  const architectures = isRecord(model.json) && Array.isArray(model.json.architectures) ? model.json.architectures.map(String) : [];
-  const own = tasks.find((task) => architectures.some((name) => name.endsWith(task.headClass)) && baseTarget(model, task) !== undefined);
+  const own = ownTask(model);
   if (own !== undefined) return own;
   throw new ConfigError(`the adapter ${published.origin} names no task, and neither does its base model`, {
     hint: "say which with --task",

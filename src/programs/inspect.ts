@@ -15,12 +15,15 @@ import { longestText } from "./limits.js";
 import { estimateMemory, type MemoryEstimate } from "./memory.js";
 import { countParameters, paramsOf } from "./program.js";
 
+const refuse = (): Promise<never> => Promise.reject(new SessionError("this model was opened to be looked at, not to be run"));
+
 /** A runtime for looking at models: it keeps and runs nothing. */
 export const noRuntime: Runtime = {
   threads: 0,
   weights: "inputs",
-  keep: () => Promise.reject(new SessionError("this model was opened to be looked at, not to be run")),
-  createSession: () => Promise.reject(new SessionError("this model was opened to be looked at, not to be run")),
+  keep: refuse,
+  hold: refuse,
+  createSession: refuse,
   own: () => noRuntime,
   close: () => Promise.resolve(),
 };

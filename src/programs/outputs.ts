@@ -1,7 +1,7 @@
 import { batchesByLength, type Packing, packTexts } from "../data/collate.js";
 import type { Example, Outputs } from "../tasks/task.js";
 import type { TaskHead } from "./adapted-model.js";
-import type { Params, Program } from "./program.js";
+import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
 const maxTokens = 2048;
@@ -12,7 +12,7 @@ const maxTokens = 2048;
  */
 export async function runExamples(
   program: Program,
-  params: Params,
+  params: ProgramInputs["params"],
   examples: readonly Example[],
   { task, target }: TaskHead,
   packing: Packing,

@@ -1,59 +1,54 @@
+import type { Value } from "../core/graph.js";
 import type { RowTable } from "../data/rows.js";
-import { rowTable } from "../data/rows.js";
-import type { Example, Outputs, Prediction } from "../tasks/task.js";
+import type { Attachment } from "../methods/method.js";
+import type { Example, Outputs } from "../tasks/task.js";
 import { forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
 import { longestText, packingOf } from "./limits.js";
 import { runExamples } from "./outputs.js";
-import { loadProgram, type Params, type Program } from "./program.js";
+import { loadProgram, type Program, type ProgramInputs } from "./program.js";
 
-/** A model ready to predict, with an adapter or as it is. */
-export interface Predictor {
+/** A model with an adapter, or with its own head, apart from its program and the adapter's tensors. */
+export interface AdaptedModel {
   readonly head: TaskHead;
+  readonly attachments: readonly Attachment[];
+  /** Builds the forward pass. */
+  graph(): { readonly logits: Value };
   /** Rows to examples. Throws DataError with file and line. */
   encode(rows: RowTable, maxLength?: number | null): readonly Example[];
+  /** The head's outputs by the program of `graph()`, or what the task keeps of them unless they are wanted whole, in the examples' order. */
+  run(program: Program, params: ProgramInputs["params"], examples: readonly Example[], whole?: boolean): Promise<Outputs>;
+}
+
+/** A model seen with an adapter, or as one that has a trained head itself. */
+export function adapted(model: BaseModel, choice: Adapter | TaskHead): AdaptedModel {
+  return "attachment" in choice ? withAttachments(model, choice.head, [choice.attachment]) : withAttachments(model, choice, []);
+}
+
+/** Not given the adapter as a whole, whose tensors would live on in what is returned. */
+function withAttachments(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): AdaptedModel {
+  return {
+    head,
+    attachments,
+    graph: () => forwardGraph(model, head, attachments),
+    encode: (rows, maxLength = null) =>
+      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments))),
+    run: (program, params, examples, whole) => runExamples(program, params, examples, head, packingOf(model, attachments), whole),
+  };
+}
+
+/** A model ready to predict, with an adapter or as it is. */
+export interface Predictor extends Pick<AdaptedModel, "head" | "encode"> {
   /** The head's outputs, or what the task keeps of them unless they are wanted whole, in the examples' order. */
   run(examples: readonly Example[], whole?: boolean): Promise<Outputs>;
   dispose(): Promise<void>;
 }
 
 /** Loads the forward program of a model with an adapter, or of one that has a trained head itself. */
-export async function predictor(model: BaseModel, adapted: Adapter | TaskHead): Promise<Predictor> {
-  const { head, attachments, params } =
-    "attachment" in adapted
-      ? { head: adapted.head, attachments: [adapted.attachment], params: adapted.params }
-      : { head: adapted, attachments: [], params: new Map() as Params };
-  const program: Program = await loadProgram(model, forwardGraph(model, head, attachments));
-  return {
-    head,
-    encode: (rows, maxLength = null) =>
-      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments))),
-    run: (examples, whole) => runExamples(program, params, examples, head, packingOf(model, attachments), whole),
-    dispose: () => program.dispose(),
-  };
-}
-
-/** A text, or a pair of texts. */
-export type ClassifierInput = string | { readonly text: string; readonly text_pair: string };
-
-/** Classifies texts: one prediction for one text, a list for a list, like transformers.js' pipeline. */
-export interface Classifier {
-  (input: ClassifierInput): Promise<Prediction>;
-  (inputs: readonly ClassifierInput[]): Promise<readonly Prediction[]>;
-  dispose(): Promise<void>;
-}
-
-/** A callable classifier around a predictor. */
-export function classifier({ head, encode, run, dispose }: Predictor): Classifier {
-  async function classify(input: ClassifierInput): Promise<Prediction>;
-  async function classify(inputs: readonly ClassifierInput[]): Promise<readonly Prediction[]>;
-  async function classify(input: ClassifierInput | readonly ClassifierInput[]): Promise<Prediction | readonly Prediction[]> {
-    const inputs = typeof input === "string" || "text" in input ? [input] : input;
-    const rows = inputs.map((each) => (typeof each === "string" ? { text: each } : each));
-    const table = rowTable(rows, "input");
-    const predictions = head.task.predict(await run(encode(table)), table, head.target);
-    return inputs === input ? predictions : predictions[0]!;
-  }
-  return Object.assign(classify, { dispose });
+export async function predictor(model: BaseModel, choice: Adapter | TaskHead): Promise<Predictor> {
+  const { head, graph, encode, run } = adapted(model, choice);
+  const params = "attachment" in choice ? choice.params : new Map();
+  const program = await loadProgram(model, graph());
+  return { head, encode, run: (examples, whole) => run(program, params, examples, whole), dispose: () => program.dispose() };
 }

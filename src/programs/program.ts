@@ -1,11 +1,11 @@
 import { dimValue } from "../core/dims.js";
-import { type ParamLeaf, topological, type Value } from "../core/graph.js";
+import { type ParamLeaf, paramFeed, topological, type Value } from "../core/graph.js";
 import { fillDropoutMask, keyOf } from "../core/random.js";
 import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
-import type { Session } from "../runtime/session.js";
+import type { HeldTensors, Runtime, Session } from "../runtime/session.js";
 import type { BaseModel } from "./base-model.js";
 
 /** An adapter's tensors by path. */
@@ -15,7 +15,8 @@ export type Params = ReadonlyMap<string, Tensor<"float32">>;
 export interface ProgramInputs {
   /** The batch's inputs by name. */
   readonly batch: Feeds;
-  readonly params: Params;
+  /** The adapter's tensors, sent along with the run, or held by the runtime already. */
+  readonly params: Params | HeldTensors;
   /** Where the noise of this run comes from: the seed and what tells this run from others. Needed by programs with dropout. */
   readonly noise?: readonly [seed: number, ...run: number[]];
 }
@@ -28,6 +29,15 @@ export interface Program {
 
 /** What a program is for: one that runs thousands of times lets ORT lay its matrices out for speed, at the price of memory. */
 export type ProgramUse = "training" | "inference";
+
+/**
+ * What a program computes, as text: equal for graphs whose programs differ at most in the values fed to them. It is the whole ONNX model with
+ * its weights left out, not a hash of it, so that two structures never meet.
+ */
+export function structureOf(outputs: Readonly<Record<string, Value>>): string {
+  validate(outputs);
+  return new TextDecoder("latin1").decode(emit(outputs).bytes);
+}
 
 /** Validates, emits and loads a graph; the frozen weights it needs are handed to the runtime or baked in, as the runtime has it. */
 export async function loadProgram(
@@ -73,11 +83,12 @@ function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<string> 
 }
 
 async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch, params, noise }: ProgramInputs): Promise<Feeds> {
+  const [sent, held] = "dispose" in params ? [undefined, params] : [params, undefined];
   const sizes: Record<string, number> = {};
   const all: Record<string, Tensor> = {};
   for (const [name, value] of feeds) {
     const { source } = value;
-    const tensor = source.kind === "input" ? batch[source.name] : source.kind === "param" ? params.get(source.path) : undefined;
+    const tensor = source.kind === "input" ? batch[source.name] : source.kind === "param" ? sent?.get(source.path) : undefined;
     if (tensor === undefined) continue;
     all[name] = tensor;
     for (const [axis, size] of value.shape.entries()) if (typeof size === "string" && /^\w+$/.test(size)) sizes[size] = tensor.shape[axis]!;
@@ -90,7 +101,12 @@ async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch,
     fillDropoutMask(mask, keyOf(noise[0], "dropout", ...noise.slice(1), source.name), source.rate);
     all[name] = f32(mask, shape);
   }
-  return session.run(all);
+  return session.run(all, undefined, held);
+}
+
+/** Hands an adapter's tensors to the runtime, so that runs need only name them. The tensors stay usable, and must not be changed. */
+export function holdParams(runtime: Runtime, params: Params): Promise<HeldTensors> {
+  return runtime.hold(Object.fromEntries([...params].map(([path, tensor]) => [paramFeed(path), tensor])));
 }
 
 /** The distinct leaves of a kind that a graph depends on, by path. */

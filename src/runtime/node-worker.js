@@ -7,8 +7,10 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 /**
  * @typedef {{ dtype: import("../core/tensor.js").DType, shape: readonly number[], data: any }} PlainTensor
  * @typedef {{ id: number, kind: "keep", owner: number, tensors: Record<string, PlainTensor> }
+ *   | { id: number, kind: "hold", held: number, tensors: Record<string, PlainTensor> }
+ *   | { id: number, kind: "drop", held: number }
  *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, external: readonly string[], threads: number }
- *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[] }
+ *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[], held?: number }
  *   | { id: number, kind: "dispose", session: number }
  *   | { id: number, kind: "close" }} Request
  */
@@ -16,6 +18,8 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
 /** @type {Map<string, Tensor>} by owner and name */
 const kept = new Map();
+/** @type {Map<number, Map<string, Tensor>>} by name, for those runs that ask for them */
+const holdings = new Map();
 /** @type {Map<number, { session: InferenceSession, owner: number }>} */
 const sessions = new Map();
 let closed = false;
@@ -29,6 +33,14 @@ async function handle(request) {
   if (closed) throw new Error("the runtime is closed");
   if (request.kind === "keep") {
     for (const [name, tensor] of Object.entries(request.tensors)) kept.set(`${request.owner} ${name}`, toOrt(tensor));
+    return {};
+  }
+  if (request.kind === "hold") {
+    holdings.set(request.held, new Map(Object.entries(request.tensors).map(([name, tensor]) => [name, toOrt(tensor)])));
+    return {};
+  }
+  if (request.kind === "drop") {
+    holdings.delete(request.held);
     return {};
   }
   if (request.kind === "create") {
@@ -58,11 +70,13 @@ async function handle(request) {
     await session.release();
     return {};
   }
+  const held = request.held === undefined ? undefined : holdings.get(request.held);
+  if (request.held !== undefined && held === undefined) throw new Error("the held tensors were given back");
   /** @type {Record<string, Tensor>} */
   const feeds = {};
   for (const name of session.inputNames) {
     const fed = request.feeds[name];
-    const tensor = fed === undefined ? kept.get(`${owner} ${name}`) : toOrt(fed);
+    const tensor = fed === undefined ? (held?.get(name) ?? kept.get(`${owner} ${name}`)) : toOrt(fed);
     if (tensor === undefined) throw new Error(`input "${name}" is not fed`);
     feeds[name] = tensor;
   }

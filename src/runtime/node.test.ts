@@ -162,6 +162,35 @@ describe("kept tensors", () => {
   });
 });
 
+describe("held tensors", () => {
+  const feeds = { "batch:x": f32([1, 10]) };
+
+  it("are fed to the runs that name them, in place of kept ones, and stay usable here", async () => {
+    await runtime.keep({ "weight:w": f32([3, 4]) });
+    const mine = f32([7, 8]);
+    const [one, two] = await Promise.all([runtime.hold({ "weight:w": mine }), runtime.hold({ "weight:w": f32([9, 9]) })]);
+    const session = await runtime.createSession(weighted);
+    for (const [held, data] of [
+      [one, [7, 80]],
+      [two, [9, 90]],
+      [undefined, [3, 40]],
+      [one, [7, 80]],
+    ] as const)
+      expectClose((await session.run(feeds, undefined, held)).y, { shape: [2], data });
+    expect(Array.from(mine.data)).toEqual([7, 8]);
+    await Promise.all([one.dispose(), two.dispose(), session.dispose()]);
+  });
+
+  it("are gone when given back", async () => {
+    const [one, two] = await Promise.all([runtime.hold({ "weight:w": f32([7, 8]) }), runtime.hold({ "weight:w": f32([9, 9]) })]);
+    const session = await runtime.createSession(weighted);
+    await one.dispose();
+    expect(await failureOf(session.run(feeds, undefined, one))).toBe("ONNX Runtime: the held tensors were given back");
+    expectClose((await session.run(feeds, undefined, two)).y, { shape: [2], data: [9, 90] });
+    await Promise.all([two.dispose(), session.dispose()]);
+  });
+});
+
 describe("the end", () => {
   it("of a session makes runs throw", async () => {
     const session = await runtime.createSession(doubled);

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Feeds } from "../core/tensor.js";
 import { SessionError } from "../errors.js";
-import type { Runtime, Session } from "./session.js";
+import type { HeldTensors, Runtime, Session } from "./session.js";
 
 /** What nodeRuntime may be told. */
 export interface NodeRuntimeOptions {
@@ -28,6 +28,7 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
   const waiting = new Map<number, Waiting>();
   let requests = 0;
   let sessions = 0;
+  let holdings = 0;
   let ended: Error | undefined;
 
   worker.on("message", ({ id, outputs, error }: Reply) => {
@@ -81,11 +82,21 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
         [...buffers].filter((buffer) => buffer instanceof ArrayBuffer),
       );
     },
+    async hold(tensors): Promise<HeldTensors> {
+      const id = holdings++;
+      await ask({ kind: "hold", held: id, tensors });
+      return {
+        id,
+        dispose: async () => {
+          await ask({ kind: "drop", held: id });
+        },
+      };
+    },
     async createSession(model, external = []): Promise<Session> {
       const session = sessions++;
       await ask({ kind: "create", owner, session, model, external, threads });
       return {
-        run: (feeds, fetch) => ask({ kind: "run", session, feeds, ...(fetch === undefined ? {} : { fetch }) }),
+        run: (feeds, fetch, held) => ask({ kind: "run", session, feeds, fetch, held: held?.id }),
         dispose: async () => {
           await ask({ kind: "dispose", session });
         },

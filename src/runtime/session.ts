@@ -1,9 +1,20 @@
 import type { Feeds } from "../core/tensor.js";
 
+/** Tensors that a runtime holds for those runs that name them, such as one adapter's among many. */
+export interface HeldTensors {
+  /** Unique in the runtime. */
+  readonly id: number;
+  /** Gives the tensors back; runs that name them throw from then on. */
+  dispose(): Promise<void>;
+}
+
 /** A loaded program. */
 export interface Session {
-  /** Runs the program and returns the outputs named in `fetch` (all of them by default). Throws SessionError, with ORT's message. */
-  run(feeds: Feeds, fetch?: readonly string[]): Promise<Feeds>;
+  /**
+   * Runs the program and returns the outputs named in `fetch` (all of them by default). An input that is not in `feeds` is taken from `held`,
+   * else from the tensors that the runtime keeps. Throws SessionError, with ORT's message.
+   */
+  run(feeds: Feeds, fetch?: readonly string[], held?: HeldTensors): Promise<Feeds>;
   /** Frees the session; further runs throw. */
   dispose(): Promise<void>;
 }
@@ -19,6 +30,8 @@ export interface Runtime {
    * them afterwards.
    */
   keep(tensors: Feeds): Promise<void>;
+  /** Hands over tensors that are fed to those runs only that name them. The caller's stay usable, and must not be changed afterwards. */
+  hold(tensors: Feeds): Promise<HeldTensors>;
   /** The same runtime with kept tensors of its own, so that two models' weights of one name do not meet. */
   own(): Runtime;
   /** Loads a program whose `external` initialisers are kept tensors of those names. Throws SessionError when ORT refuses it. */

@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-web/wasm";
 import type { DType, Feeds, Tensor } from "../core/tensor.js";
 import { SessionError } from "../errors.js";
-import type { Runtime, Session } from "./session.js";
+import type { HeldTensors, Runtime, Session } from "./session.js";
 
 /** What webRuntime may be told. */
 export interface WebRuntimeOptions {
@@ -11,11 +11,26 @@ export interface WebRuntimeOptions {
   readonly wasmPaths?: string;
 }
 
+/**
+ * Does one thing after the other. All runtimes of a page share ORT's one WebAssembly instance, whose runs leave it for a tick while their
+ * tensors stand on its stack: two at a time overwrite each other's memory (ORT 1.30).
+ */
+const inTurn = (() => {
+  let last: Promise<unknown> = Promise.resolve();
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    const result = last.then(work);
+    last = result.catch(() => {});
+    return result;
+  };
+})();
+
 /** ONNX Runtime's WebAssembly sessions. A run blocks its thread: use it from a worker when a page must stay alive meanwhile. */
 export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): Runtime {
   ort.env.wasm.numThreads = threads;
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
   const sessions = new Set<ort.InferenceSession>();
+  const holdings = new Map<number, ReadonlyMap<string, ort.Tensor>>();
+  let nextHolding = 0;
 
   const view = (kept: Map<string, ort.Tensor>): Runtime => ({
     threads,
@@ -24,29 +39,44 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
     async keep(tensors) {
       for (const [name, tensor] of Object.entries(tensors)) kept.set(name, toOrt(tensor));
     },
+    async hold(tensors): Promise<HeldTensors> {
+      const id = nextHolding++;
+      holdings.set(id, new Map(Object.entries(tensors).map(([name, tensor]) => [name, toOrt(tensor)])));
+      return {
+        id,
+        async dispose() {
+          holdings.delete(id);
+        },
+      };
+    },
     async createSession(model): Promise<Session> {
-      const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }).catch(failure);
+      const session = await inTurn(() =>
+        ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableMemPattern: false }),
+      ).catch(failure);
       sessions.add(session);
       return {
-        async run(feeds, fetch) {
+        async run(feeds, fetch, named) {
+          const held = named === undefined ? undefined : holdings.get(named.id);
+          if (named !== undefined && held === undefined) throw new SessionError("the held tensors were given back");
           const all: Record<string, ort.Tensor> = {};
           for (const name of session.inputNames) {
             const fed = feeds[name];
-            const tensor = fed === undefined ? kept.get(name) : toOrt(fed);
+            const tensor = fed === undefined ? (held?.get(name) ?? kept.get(name)) : toOrt(fed);
             if (tensor === undefined) throw new SessionError(`input "${name}" is not fed`);
             all[name] = tensor;
           }
-          const results = await (fetch === undefined ? session.run(all) : session.run(all, fetch)).catch(failure);
+          const results = await inTurn(() => (fetch === undefined ? session.run(all) : session.run(all, fetch))).catch(failure);
           return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(tensor)])) satisfies Feeds;
         },
         async dispose() {
-          if (sessions.delete(session)) await session.release();
+          if (sessions.delete(session)) await inTurn(() => session.release());
         },
       };
     },
     async close() {
-      await Promise.all([...sessions].map((session) => session.release()));
+      await Promise.all([...sessions].map((session) => inTurn(() => session.release())));
       sessions.clear();
+      holdings.clear();
       kept.clear();
     },
   });
