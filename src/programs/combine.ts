@@ -86,7 +86,7 @@ function loraCombination(
         layers_pattern: null,
         modules_to_save: (headed.attachment.config as LoraConfig).modules_to_save,
       };
-      const attachment = attach(model, headed.head, lora, config, "user");
+      const attachment = attach(model, headed.head, lora, config, "file");
       return { head: headed.head, attachment, params: new Map([...saved(headed), ...params]) };
     },
   };
