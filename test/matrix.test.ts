@@ -69,7 +69,7 @@ const settings: Readonly<Record<string, Settings>> = {
   vera: {
     configs: [
       { d_initial: 1 }, // at 0.1 the slopes are too small to compare
-      { r: 16, target_modules: "all-linear", bias: "all", save_projection: false, projection_prng_key: 7, modules_to_save: ["pooler"] },
+      { r: 16, target_modules: "all-linear", bias: "all", save_projection: false, projection_prng_key: 7, modules_to_save: ["LayerNorm"] },
       { r: 8, init_weights: false, bias: "vera_only", d_initial: 0.3 },
     ],
     dropout: { r: 16, vera_dropout: 0.3 },

@@ -99,7 +99,9 @@ export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: B
     (fromOriginal.includes(path) ? original! : merged).read(path, shape);
   const source = computed(merged, adapter, kept, read, async (site, weights) => {
     const before = original === undefined ? undefined : await linearWeights(site, (path, shape) => original.read(path, shape));
-    return method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
+    const own = method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
+    const restored = (name: string): boolean => fromOriginal.includes(`${site.path}.${name}`);
+    return { weight: restored("weight") ? weights.weight : own.weight, bias: restored("bias") ? weights.bias : own.bias };
   });
   return { ...source, fromOriginal, dropped };
 }
