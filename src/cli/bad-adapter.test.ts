@@ -157,7 +157,7 @@ const cases: readonly BadInput[] = [
     args: `${evaluate} --adapter {oft}`,
     code: 1,
     error: /E_CONFIG\]: peft_type "OFT" is not supported/,
-    hint: /LORA, IA3/,
+    hint: /LORA, VERA, IA3/,
   },
   {
     what: "an adapter layer of another base",

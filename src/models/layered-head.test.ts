@@ -58,7 +58,7 @@ describe("a head of layers", () => {
   ])("%j stands at torch's indices %j", async (fields, indices, act) => {
     const { logits, params, head } = built(fields);
     expect(params.map(({ path }) => path)).toEqual(indices.flatMap((i) => [`heads.${i}.weight`, `heads.${i}.bias`]));
-    expect(head.output).toBe(`heads.${indices.at(-1)}`);
+    expect(head.output).toBe(`heads.${indices.at(-1)}.weight`);
     const values = Object.fromEntries(params.map(({ path, shape }) => [`param:${path}`, randomTensor(shape, path)]));
     const hidden = randomTensor([rows, D], "hidden");
     const results = await runGraph(runtime, { logits }, { ...values, hidden });
