@@ -5,7 +5,18 @@ import type { Initializer } from "../core/initializer.js";
 import type { Tensor } from "../core/tensor.js";
 
 /** What a linear layer does in its model, for methods that choose by purpose rather than by name. */
-export type LinearRole = "query" | "key" | "value" | "attention-output" | "up" | "down" | "pooler" | "head";
+export type LinearRole =
+  | "query"
+  | "key"
+  | "value"
+  | "query-key-value"
+  | "attention-output"
+  | "output-projection"
+  | "gate"
+  | "up"
+  | "down"
+  | "pooler"
+  | "head";
 
 /** A linear layer that a model announces. */
 export interface LinearSite {
@@ -15,6 +26,8 @@ export interface LinearSite {
   readonly inFeatures: number;
   readonly outFeatures: number;
   readonly bias: boolean;
+  /** Whether the checkpoint holds the weight as [in, out] (transformers' Conv1D) and not as [out, in]. */
+  readonly transposed?: boolean;
 }
 
 /** The place where a sub-layer's output joins the residual stream. */
@@ -30,6 +43,7 @@ export interface SublayerSite {
 export interface AttentionSite {
   readonly path: string;
   readonly layer: number;
+  /** Heads of keys and values. */
   readonly heads: number;
   readonly headDim: number;
 }
@@ -144,11 +158,10 @@ export interface SublayerHandlers<C, P> {
   apply(site: SublayerSite, state: SublayerState, scope: ParamScope, plan: P, config: C): SublayerState;
 }
 
-/** Keys and values, [B, heads, N, K] each, and the additive mask over the N places, broadcastable to [B, heads, S, N]. */
+/** Keys and values, [B, heads, N, K] each. What a method puts in front of the texts' own, its layout's `positionOffset` counts. */
 export interface KeyValue {
   readonly key: Value;
   readonly value: Value;
-  readonly mask: Value;
 }
 
 /** Where a config comes from: a user's must fit exactly, a published file may name more than this model has, as in Python. */

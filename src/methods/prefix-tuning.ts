@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { normal, zeros } from "../core/initializer.js";
-import { scalar, tanh } from "../ops/elementwise.js";
+import { tanh } from "../ops/elementwise.js";
 import { concat, expand, reshape, slice, transpose } from "../ops/movement.js";
 import { dense } from "./dense.js";
 import type { ParamScope, PeftMethod } from "./method.js";
@@ -37,7 +37,7 @@ export const prefixTuning: PeftMethod<PrefixTuningConfig, PrefixPlan> = {
     return { sizes: promptPlan(sites, c, heads * headDim), projected: c.prefix_projection && origin === "user" };
   },
 
-  keyValue({ layer, heads, headDim }, { key, value, mask }, p, plan, c) {
+  keyValue({ layer, heads, headDim }, { key, value }, p, plan, c) {
     const N = c.num_virtual_tokens;
     const batch = key.shape[0]!;
     // [N, 2L, heads, K] with layer l's keys at 2l and its values at 2l+1
@@ -46,7 +46,6 @@ export const prefixTuning: PeftMethod<PrefixTuningConfig, PrefixPlan> = {
     return {
       key: concat([part(2 * layer), key], 2),
       value: concat([part(2 * layer + 1), value], 2),
-      mask: concat([expand(scalar(0), [batch, 1, 1, N]), mask], 3),
     };
   },
 

@@ -84,7 +84,7 @@ function layer(m: ModelBuilder, L: string, c: BertFields, i: number, h: Value, r
   const q = m.linear(`${a}.self.query`, wanted, "query", c.hidden_size);
   const k = m.linear(`${a}.self.key`, h, "key", c.hidden_size);
   const v = m.linear(`${a}.self.value`, h, "value", c.hidden_size);
-  const context = m.attention(`${a}.self`, i, c.num_attention_heads, q, k, v, c.attention_probs_dropout_prob);
+  const context = m.attention(`${a}.self`, i, q, k, v, { heads: c.num_attention_heads, dropout: c.attention_probs_dropout_prob });
   const attended = m.dropout(
     `${a}.output`,
     m.linear(`${a}.output.dense`, context, "attention-output", c.hidden_size),

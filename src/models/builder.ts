@@ -7,6 +7,7 @@ import type {
   AttentionSite,
   Child,
   EmbeddingSite,
+  KeyValue,
   LinearRole,
   LinearSite,
   ParamOptions,
@@ -18,11 +19,11 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, type HeadPlaces, headPlaces, lengthMask, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
+import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
-import { gemm, linear } from "../ops/linear.js";
+import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
-import { layerNorm } from "../ops/norm.js";
+import { layerNorm, rmsNorm } from "../ops/norm.js";
 import { sum } from "../ops/reduce.js";
 
 /** What a builder is given. */
@@ -34,6 +35,8 @@ export interface BuilderOptions {
   readonly headModules: readonly string[];
   /** Methods to apply, in order. None for a survey. */
   readonly attachments: readonly Attachment[];
+  /** Keys that methods put in front of each text's own in attention. */
+  readonly keysAhead: number;
   /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
   readonly dropout?: ((configured: number) => number) | undefined;
 }
@@ -43,6 +46,24 @@ export interface LinearOptions {
   readonly bias?: boolean;
   /** How the weight starts where the checkpoint lacks it; without it a missing weight is an error. */
   readonly init?: Initializer;
+  /** Whether the checkpoint holds the weight as [in, out], as transformers' Conv1D does. */
+  readonly transposed?: boolean;
+  /** Path of the weight that serves as this layer's too, unless the layer is trained in full (`modules_to_save`). */
+  readonly tied?: string | undefined;
+}
+
+/** What attention must know beyond queries, keys and values. */
+export interface AttentionOptions {
+  /** Heads of the queries. */
+  readonly heads: number;
+  /** Heads of keys and values, each of which serves heads / kvHeads of the queries' heads; as many by default. */
+  readonly kvHeads?: number;
+  /** The configured rate of dropout on the probabilities. */
+  readonly dropout: number;
+  /** Whether a token sees only itself and those before it. */
+  readonly causal?: boolean;
+  /** Whether it sees only the last so many of them; null for all. */
+  readonly window?: number | null;
 }
 
 /**
@@ -63,8 +84,8 @@ export class ModelBuilder {
   readonly #penalties: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
-  #mask: Value | undefined;
-  #places: HeadPlaces | undefined;
+  readonly #masks = new Map<string, Value>();
+  readonly #places = new Map<number, HeadPlaces>();
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
@@ -135,20 +156,29 @@ export class ModelBuilder {
   }
 
   /** x·Wᵀ + b: x [T, in] → [T, out], with weights `path.weight` and `path.bias`. */
-  linear(path: string, x: Value, role: LinearRole, outFeatures: number, { bias = true, init }: LinearOptions = {}): Value {
+  linear(
+    path: string,
+    x: Value,
+    role: LinearRole,
+    outFeatures: number,
+    { bias = true, init, transposed = false, tied }: LinearOptions = {},
+  ): Value {
     const inFeatures = Number(x.shape[1]);
-    const site: LinearSite = { path, role, inFeatures, outFeatures, bias };
+    const site: LinearSite = { path, role, inFeatures, outFeatures, bias, ...(transposed ? { transposed } : {}) };
     this.#linears.push(site);
-    const weight = this.weight(`${path}.weight`, [outFeatures, inFeatures], init);
+    const own = tied === undefined || isSaved(path, this.#savedModules());
+    const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+    const weight = this.weight(own ? `${path}.weight` : tied, shape, init);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    let y = linear(x, weight, b);
+    const product = (input: Value, addend?: Value): Value => gemm(input, weight, { transB: !transposed }, addend);
+    let y = product(x, b);
     for (const { method, config, plan } of this.#options.attachments) {
       const call = {
         x,
         y,
-        matmul: (other: Value) => gemm(other, weight, { transB: true }),
+        matmul: (other: Value) => product(other),
         bias: b,
-        squaredNorms: () => sum(mul(weight, weight), [1]),
+        squaredNorms: () => reshape(sum(mul(weight, weight), [transposed ? 0 : 1]), [outFeatures, 1]),
       };
       y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
     }
@@ -160,6 +190,11 @@ export class ModelBuilder {
     const shape = [Number(x.shape.at(-1))];
     const weight = this.weight(`${path}.weight`, shape, fresh ? ones : undefined);
     return layerNorm(x, weight, this.weight(`${path}.bias`, shape, fresh ? zeros : undefined), eps);
+  }
+
+  /** RMSNorm over the last axis with `path.weight`. */
+  rmsNorm(path: string, x: Value, eps: number): Value {
+    return rmsNorm(x, this.weight(`${path}.weight`, [Number(x.shape.at(-1))]), eps);
   }
 
   /** Embeddings of the batch's tokens from the table `path.weight` [rows, width], virtual tokens in front of each text → [T, width]. */
@@ -204,22 +239,24 @@ export class ModelBuilder {
   }
 
   /**
-   * Multi-head attention within each text. k, v are packed rows [T, D]; q is too, or one row of each text [B, D]. Returns q's shape.
-   * `dropout` is the configured rate on the probabilities.
+   * Multi-head attention within each text. k, v are packed rows [T, kvHeads*K]; q is [T, heads*K] too, or one row of each text, its last
+   * where attention is causal, [B, heads*K]. Returns q's shape.
    */
-  attention(path: string, layer: number, heads: number, q: Value, k: Value, v: Value, dropout: number): Value {
-    const site: AttentionSite = { path, layer, heads, headDim: Number(q.shape[1]) / heads };
+  attention(path: string, layer: number, q: Value, k: Value, v: Value, options: AttentionOptions): Value {
+    const { heads, kvHeads = heads, dropout, causal = false, window = null } = options;
+    const site: AttentionSite = { path, layer, heads: kvHeads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
-    this.#mask ??= lengthMask(this.batch);
-    this.#places ??= headPlaces(this.batch, heads);
-    const places = this.#places;
-    let kv = { key: splitHeads(k, places), value: splitHeads(v, places), mask: this.#mask };
+    const own = this.#headPlaces(kvHeads);
+    let kv: KeyValue = { key: splitHeads(k, own), value: splitHeads(v, own) };
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
-    const { key, value, mask } = kv;
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
-    if (q.shape[0] === "T") return mergeHeads(attend(splitHeads(q, places), key, value, mask, drop), places);
-    return reshape(attend(reshape(q, ["B", heads, 1, site.headDim]), key, value, mask, drop), q.shape);
+    if (q.shape[0] === "T") {
+      const places = this.#headPlaces(heads);
+      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window), drop), places);
+    }
+    const one = reshape(q, ["B", heads, 1, site.headDim]);
+    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null), drop), q.shape);
   }
 
   /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */
@@ -237,6 +274,19 @@ export class ModelBuilder {
   /** The model's own dropout at the rate its config states; what really happens is the trainer's `dropout` option. */
   dropout(name: string, x: Value, configured: number): Value {
     return this.#drop(name, x, this.#options.dropout?.(configured) ?? 0);
+  }
+
+  #headPlaces(heads: number): HeadPlaces {
+    const places = this.#places.get(heads) ?? headPlaces(this.batch, heads);
+    this.#places.set(heads, places);
+    return places;
+  }
+
+  #attentionMask(causal: boolean, window: number | null): Value {
+    const name = `${causal} ${window}`;
+    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#options.keysAhead });
+    this.#masks.set(name, mask);
+    return mask;
   }
 
   #savedModules(): readonly string[] {

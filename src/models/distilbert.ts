@@ -96,7 +96,8 @@ function layer(m: ModelBuilder, c: DistilBertConfig, i: number, h: Value, rows?:
   const q = m.linear(`${a}.q_lin`, wanted, "query", c.dim);
   const k = m.linear(`${a}.k_lin`, h, "key", c.dim);
   const v = m.linear(`${a}.v_lin`, h, "value", c.dim);
-  const attended = m.linear(`${a}.out_lin`, m.attention(a, i, c.n_heads, q, k, v, c.attention_dropout), "attention-output", c.dim);
+  const context = m.attention(a, i, q, k, v, { heads: c.n_heads, dropout: c.attention_dropout });
+  const attended = m.linear(`${a}.out_lin`, context, "attention-output", c.dim);
   const x = m.sublayer(`${L}.attention_adapters`, "attention", i, attended, wanted, (sum) => m.layerNorm(`${L}.sa_layer_norm`, sum, eps));
   const up = activation(c.activation)(m.linear(`${L}.ffn.lin1`, x, "up", c.hidden_dim));
   const down = m.dropout(`${L}.ffn`, m.linear(`${L}.ffn.lin2`, up, "down", c.dim), c.dropout);

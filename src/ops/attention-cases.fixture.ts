@@ -1,12 +1,15 @@
 import { apply1 } from "../core/graph.js";
 import { f32, i32 } from "../core/tensor.js";
-import { headPadOp, headTokenOp, lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import { mul } from "./elementwise.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { tabulate } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 
 const packing = { padIndex: i32([0, 1, 4, 2, 3, 4]), tokenIndex: i32([0, 1, 3, 4, 5]), rowMask: f32([1, 1, 0, 1, 1, 1], [6, 1]) };
+
+/** The lowest float32. */
+const hidden = -(2 - 2 ** -23) * 2 ** 127;
 
 /** Ops that regroup packed rows for attention. Texts of 3, 1 and 4 tokens have 12 places; two heads have 24. */
 export const attentionCases: readonly OpCase[] = [
@@ -31,12 +34,36 @@ export const attentionCases: readonly OpCase[] = [
     reference: ({ y, tokenIndex }) => tabulate([5, 2], (i, j) => y(tokenIndex(i), j)),
   }),
   opCase({
-    op: lengthMaskOp,
+    op: attentionMaskOp,
     title: "hides the slots past each text's end",
     inputs: { slots: i32([0, 1, 2, 3]), lengths: i32([3, 1, 4]) },
     shapes: { slots: ["S"], lengths: ["B"] },
-    build: ({ slots, lengths }) => apply1(lengthMaskOp, [slots, lengths], null),
-    reference: ({ lengths }) => tabulate([3, 1, 1, 4], (b, _, __, s) => (s < lengths(b) ? 0 : -(2 - 2 ** -23) * 2 ** 127)),
+    build: ({ slots, lengths }) => apply1(attentionMaskOp, [slots, lengths], { causal: false, window: null, ahead: 0 }),
+    reference: ({ lengths }) => tabulate([3, 1, 1, 4], (b, _, __, s) => (s < lengths(b) ? 0 : hidden)),
+  }),
+  opCase({
+    op: attentionMaskOp,
+    title: "shows keys in front of the texts",
+    inputs: { slots: i32([0, 1, 2]), lengths: i32([3, 1]) },
+    shapes: { slots: ["S"], lengths: ["B"] },
+    build: ({ slots, lengths }) => apply1(attentionMaskOp, [slots, lengths], { causal: false, window: null, ahead: 2 }),
+    reference: ({ lengths }) => tabulate([2, 1, 1, 5], (b, _, __, s) => (s < 2 + lengths(b) ? 0 : hidden)),
+  }),
+  opCase({
+    op: attentionMaskOp,
+    title: "hides what comes later",
+    inputs: { slots: i32([0, 1, 2, 3]), lengths: i32([4, 2]) },
+    shapes: { slots: ["S"], lengths: ["B"] },
+    build: ({ slots, lengths }) => apply1(attentionMaskOp, [slots, lengths], { causal: true, window: null, ahead: 1 }),
+    reference: () => tabulate([1, 1, 4, 5], (_, __, i, j) => (j <= i + 1 ? 0 : hidden)),
+  }),
+  opCase({
+    op: attentionMaskOp,
+    title: "hides what lies before the window",
+    inputs: { slots: i32([0, 1, 2, 3, 4]), lengths: i32([5]) },
+    shapes: { slots: ["S"], lengths: ["B"] },
+    build: ({ slots, lengths }) => apply1(attentionMaskOp, [slots, lengths], { causal: true, window: 2, ahead: 2 }),
+    reference: () => tabulate([1, 1, 5, 7], (_, __, i, j) => (j <= i + 2 && j > i ? 0 : hidden)),
   }),
   opCase({
     op: headPadOp,

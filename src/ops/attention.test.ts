@@ -3,7 +3,7 @@ import { type BatchInputs, batchInputs } from "../core/batch.js";
 import { input, type Value } from "../core/graph.js";
 import { type Feeds, f32, i32 } from "../core/tensor.js";
 import { ShapeError } from "../errors.js";
-import { attend, headPlaces, lengthMask, mergeHeads, splitHeads } from "./attention.js";
+import { attend, attentionMask, headPlaces, mergeHeads, splitHeads } from "./attention.js";
 import { mul } from "./elementwise.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
@@ -54,7 +54,10 @@ function attention(values: Readonly<Record<string, Value>>, dropout: (p: Value) 
   };
   const places = headPlaces(batch, heads);
   const split = (x: Value): Value => splitHeads(x, places);
-  return mergeHeads(attend(split(q!), split(k!), split(v!), lengthMask(batch), dropout), places);
+  return mergeHeads(
+    attend(split(q!), split(k!), split(v!), attentionMask(batch, { causal: false, window: null, ahead: 0 }), dropout),
+    places,
+  );
 }
 
 /** Attention of each text by itself, in float64: softmax(q·kᵀ/√K)·v. */

@@ -1,5 +1,5 @@
 import type { BatchInputs } from "../core/batch.js";
-import { dimMul } from "../core/dims.js";
+import { type Dim, dimAdd, dimMul } from "../core/dims.js";
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
 import { add, div, mul } from "./elementwise.js";
@@ -40,25 +40,44 @@ export const unpadRowsOp: OpDef<null> = {
   emit: (e, [y, tokenIndex]) => e.node("Gather", [y!, tokenIndex!], { axis: 0 }),
 };
 
+/** Which keys a query sees. */
+export interface Sight {
+  /** Only keys that do not come after the query. */
+  readonly causal: boolean;
+  /** Only the last so many keys, the query's own included; null for all. */
+  readonly window: number | null;
+  /** Keys in front of each text that all queries see, unless a window hides them. */
+  readonly ahead: number;
+}
+
 /**
- * What is added to attention scores so that texts do not see padding: slots [S], lengths [B] → float32 [B, 1, 1, S], 0 where the slot is
- * within the text, else the lowest float32 (as transformers' masks have it).
+ * What is added to attention scores so that queries see only what they may: slots [S], lengths [B] → float32, 0 where the key is seen, else
+ * the lowest float32 (as transformers' masks have it). [B, 1, 1, N+S] hides padding; the causal one, [1, 1, S, N+S], need not, since
+ * padding comes after the text.
  */
-export const lengthMaskOp: OpDef<null> = {
-  name: "length_mask",
-  infer: (inputs) => {
+export const attentionMaskOp: OpDef<Sight> = {
+  name: "attention_mask",
+  infer: (inputs, { causal, ahead }) => {
     const [slots, lengths] = inputs;
     if (inputs.length !== 2 || inputs.some((type) => type.dtype !== "int32" || type.shape.length !== 1)) {
-      throw shapeError("length_mask", inputs, "int32 slots [S] and lengths [B]");
+      throw shapeError("attention_mask", inputs, "int32 slots [S] and lengths [B]");
     }
-    return [{ dtype: "float32", shape: [lengths!.shape[0]!, 1, 1, slots!.shape[0]!] }];
+    const [S, B] = [slots!.shape[0]!, lengths!.shape[0]!];
+    return [{ dtype: "float32", shape: causal ? [1, 1, S, dimAdd(S, ahead)] : [B, 1, 1, dimAdd(S, ahead)] }];
   },
   vjp: "stop",
-  emit: (e, [slots, lengths]) => {
-    const [row] = e.node("Unsqueeze", [slots!, e.constant(i64([0, 1, 2]))]);
-    const [column] = e.node("Unsqueeze", [lengths!, e.constant(i64([1, 2, 3]))]);
-    const [seen] = e.node("Less", [row!, column!]);
-    return e.node("Where", [seen!, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
+  emit: (e, [slots, lengths], { causal, window, ahead }) => {
+    const number = (value: number): string => e.constant(i32([value], []));
+    const own = ahead === 0 ? slots! : e.node("Add", [slots!, number(ahead)])[0]!;
+    const front = i32(Int32Array.from({ length: ahead }, (_, i) => i));
+    const keys = ahead === 0 ? own : e.node("Concat", [e.constant(front), own], { axis: 0 })[0]!;
+    const [row] = e.node("Unsqueeze", [keys, e.constant(i64([0, 1, 2]))]);
+    const queries = causal ? own : ahead === 0 ? lengths! : e.node("Add", [lengths!, number(ahead)])[0]!;
+    const [column] = e.node("Unsqueeze", [queries, e.constant(i64(causal ? [0, 1, 3] : [1, 2, 3]))]);
+    const [within] = e.node(causal ? "LessOrEqual" : "Less", [row!, column!]);
+    const near = (): string => e.node("Greater", [row!, e.node("Sub", [column!, number(window!)])[0]!])[0]!;
+    const seen = window === null ? within! : e.node("And", [within!, near()])[0]!;
+    return e.node("Where", [seen, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
   },
 };
 
@@ -72,9 +91,9 @@ export function textMean(x: Value, { padIndex, tokenIndex, rowMask }: BatchInput
   return apply1(unpadRowsOp, [places, tokenIndex, padIndex, rowMask], null);
 }
 
-/** The additive mask that hides padding, [B, 1, 1, S]. */
-export function lengthMask(batch: BatchInputs): Value {
-  return apply1(lengthMaskOp, [batch.slots, batch.lengths], null);
+/** The additive mask of a batch's attention, broadcastable to [B, heads, S, N+S]. A window works with causal sight only. */
+export function attentionMask(batch: BatchInputs, sight: Sight): Value {
+  return apply1(attentionMaskOp, [batch.slots, batch.lengths], sight);
 }
 
 /** Places of packed rows in [B, heads, S] order: padIndex [B*S], lengths [B], slots [S] → int32 [B*heads*S], rows of a [T*heads, K] view. */
@@ -174,10 +193,16 @@ export function mergeHeads(x: Value, { heads, pad, token, mask }: HeadPlaces): V
 }
 
 /**
- * softmax(q·kᵀ/√K + mask)·v (Vaswani et al. 2017, arXiv:1706.03762, §3.2.1). q [B, H, S, K]; k, v [B, H, N, K]; mask broadcasts to
- * [B, H, S, N]; `dropout` is applied to the probabilities.
+ * softmax(q·kᵀ/√K + mask)·v (Vaswani et al. 2017, arXiv:1706.03762, §3.2.1). q [B, H, S, K]; k, v [B, G, N, K] where each of G heads serves
+ * H/G queries' heads in a row (Ainslie et al. 2023, arXiv:2305.13245); mask broadcasts to [B, H, S, N]; `dropout` is applied to the
+ * probabilities.
  */
 export function attend(q: Value, k: Value, v: Value, mask: Value, dropout: (probabilities: Value) => Value): Value {
-  const scores = matmul(q, k, { transB: true, alpha: 1 / Math.sqrt(Number(q.shape[3])) });
-  return matmul(dropout(softmax(add(scores, mask))), v);
+  const [B, H, S, K] = q.shape as [Dim, number, Dim, number];
+  const [, G, N] = k.shape as [Dim, number, Dim];
+  const shared = H / G; // queries' heads that share a key stand next to each other: one product serves them all
+  const rows = dimMul(shared, S);
+  const scores = matmul(reshape(q, [B, G, rows, K]), k, { transB: true, alpha: 1 / Math.sqrt(K) });
+  const probabilities = dropout(softmax(add(reshape(scores, [B, H, S, N]), mask)));
+  return reshape(matmul(reshape(probabilities, [B, G, rows, N]), v), q.shape);
 }

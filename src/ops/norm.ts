@@ -33,3 +33,29 @@ export const layerNormOp: OpDef<{ readonly eps: number }> = {
 export function layerNorm(x: Value, weight: Value, bias: Value, eps: number): Value {
   return apply(layerNormOp, [x, weight, bias], { eps })[0]!;
 }
+
+/**
+ * Divides the last axis by its root mean square and applies a weight (Zhang & Sennrich 2019, arXiv:1910.07467). Inputs x [.., D], weight [D].
+ * Outputs y [.., D], and for the backward pass the inverse root mean square [.., 1].
+ */
+export const rmsNormOp: OpDef<{ readonly eps: number }> = {
+  name: "rms_norm",
+  infer: (inputs) => {
+    expectInputs("rms_norm", inputs, 2);
+    const [x, weight] = inputs;
+    if (!sameShape(weight!.shape, x!.shape.slice(-1))) throw shapeError("rms_norm", inputs, "x [.., D] and weight [D]");
+    return [x!, { dtype: "float32" as const, shape: [...x!.shape.slice(0, -1), 1] }];
+  },
+  vjp: ({ inputs: [x, weight], outputs: [, inverse], grad }) => {
+    const normalised = mul(x!, inverse!);
+    const g = mul(grad, weight!);
+    const dx = mul(inverse!, sub(g, mul(normalised, scale(sum(mul(g, normalised), [-1]), 1 / Number(x!.shape.at(-1))))));
+    return [dx, mul(grad, normalised)];
+  },
+  emit: (e, inputs, { eps }) => e.node("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: { float: eps } }, { outputs: 2 }),
+};
+
+/** x / √(mean(x²) + eps) · weight over the last axis: x [.., D], weight [D]. torch's nn.RMSNorm, transformers' LlamaRMSNorm. */
+export function rmsNorm(x: Value, weight: Value, eps: number): Value {
+  return apply(rmsNormOp, [x, weight], { eps })[0]!;
+}

@@ -1,12 +1,13 @@
 import type { OpDef, TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp } from "./activation.js";
-import { headPadOp, headTokenOp, lengthMaskOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
-import { layerNormOp } from "./norm.js";
+import { layerNormOp, rmsNormOp } from "./norm.js";
 import { softmaxOp, sumOp } from "./reduce.js";
+import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 
 /** Inputs that an op's shape rule must refuse, with the whole message. */
 export interface Refusal<A = unknown> {
@@ -137,7 +138,20 @@ export const refusals: readonly Refusal[] = [
     "got int32[P], int32[B], int32[S]; expected int32 padIndex [B*S], lengths [B] and slots [S]",
   ),
   refusal(headTokenOp, [int("T"), float("S")], { heads: 2 }, "got int32[T], float32[S]; expected int32 tokenIndex [T] and slots [S]"),
-  refusal(lengthMaskOp, [int("S"), float("B")], null, "got int32[S], float32[B]; expected int32 slots [S] and lengths [B]"),
+  refusal(rmsNormOp, [float("T", 7), float(6)], { eps: 1e-5 }, "got float32[T,7], float32[6]; expected x [.., D] and weight [D]"),
+  refusal(rotaryAnglesOp, [float("T")], { frequencies: [1], scale: 1 }, "got float32[T]; expected int32 positions [T]"),
+  refusal(
+    rotaryOp,
+    [float("T", 8), float("T", 4), float("T", 4)],
+    { heads: 2 },
+    "got float32[T,8], float32[T,4], float32[T,4]; expected x [T, 2*K], cos and sin [T, K/2]",
+  ),
+  refusal(
+    attentionMaskOp,
+    [int("S"), float("B")],
+    { causal: false, window: null, ahead: 0 },
+    "got int32[S], float32[B]; expected int32 slots [S] and lengths [B]",
+  ),
   refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
   refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),

@@ -52,7 +52,8 @@ export function headOf(model: BaseModel, { task, layers }: Pick<TaskHead, "task"
 function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
   const { task, target } = taskHead;
   const head = headOf(model, taskHead);
-  const batch = batchInputs(task.onePerText, layoutOf(attachments));
+  const layout = layoutOf(attachments);
+  const batch = batchInputs(task.onePerText, layout);
   const rate =
     dropout === undefined
       ? undefined
@@ -62,6 +63,7 @@ function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attac
     has: (path) => model.shape(path) !== undefined,
     headModules: taskHead.base === true ? [] : head.modules,
     attachments,
+    keysAhead: layout.positionOffset,
     dropout: rate,
   });
   const whole = attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);
