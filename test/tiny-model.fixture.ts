@@ -13,6 +13,20 @@ import type { Runtime } from "../src/runtime/session.js";
 import type { CheckpointStore } from "../src/train/checkpoint.js";
 import { type TrainingOptions, trainingOptions } from "../src/train/options.js";
 
+/** What the tiny models of Llama's kind have in common: grouped queries, and embeddings that serve as the output matrix. */
+const llamaConfig = {
+  vocab_size: 311,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  attention_dropout: 0.1,
+  tie_word_embeddings: true,
+  initializer_range: 0.2,
+} as const;
+
 /** config.json of a tiny model of each family, and the folder of src/data/fixtures/golden with its tokenizer. A new family adds an entry. */
 export const tinyFamilies = {
   bert: {
@@ -59,6 +73,34 @@ export const tinyFamilies = {
       activation: "gelu",
       initializer_range: 0.2,
     },
+  },
+  gpt2: {
+    tokenizer: "gpt2",
+    config: {
+      model_type: "gpt2",
+      vocab_size: 303,
+      n_embd: 16,
+      n_layer: 2,
+      n_head: 2,
+      n_positions: 64,
+      initializer_range: 0.2,
+    },
+  },
+  llama: {
+    tokenizer: "llama",
+    config: { model_type: "llama", ...llamaConfig, attention_bias: true },
+  },
+  mistral: {
+    tokenizer: "llama",
+    config: { model_type: "mistral", ...llamaConfig, sliding_window: 4 },
+  },
+  qwen2: {
+    tokenizer: "llama",
+    config: { model_type: "qwen2", ...llamaConfig },
+  },
+  qwen3: {
+    tokenizer: "llama",
+    config: { model_type: "qwen3", ...llamaConfig, head_dim: 6, attention_bias: true },
   },
 } as const satisfies Record<string, { readonly tokenizer: string; readonly config: object }>;
 

@@ -17,8 +17,8 @@ export interface PackedBatch {
   readonly texts: number;
   /** Real tokens, T. */
   readonly tokens: number;
-  /** The first packed row of each text, virtual tokens included, [B]. */
-  readonly starts: Int32Array;
+  /** The packed row of each text that a head reads which reads one: its first, virtual tokens included, or its last, [B]. */
+  readonly summaryRows: Int32Array;
   /** The packed row of each text's own first token, [B]. */
   readonly textStarts: Int32Array;
 }
@@ -29,12 +29,17 @@ export interface Packing {
   readonly virtualTokens: number;
   /** The position of each text's first row. */
   readonly firstPosition: number;
+  /** Which row of a text stands for it. */
+  readonly summary: "first" | "last";
 }
 
-const plainPacking: Packing = { virtualTokens: 0, firstPosition: 0 };
+const plainPacking: Packing = { virtualTokens: 0, firstPosition: 0, summary: "first" };
 
 /** Puts all tokens of all texts in one row after another, with the index vectors that attention needs. Throws DataError for no texts or an empty one. */
-export function packTexts(texts: readonly EncodedText[], { virtualTokens: N, firstPosition }: Packing = plainPacking): PackedBatch {
+export function packTexts(
+  texts: readonly EncodedText[],
+  { virtualTokens: N, firstPosition, summary }: Packing = plainPacking,
+): PackedBatch {
   if (texts.length === 0 || texts.some(({ ids }) => ids.length === 0))
     throw new DataError("a batch needs at least one text, and each text a token");
   const B = texts.length;
@@ -77,7 +82,13 @@ export function packTexts(texts: readonly EncodedText[], { virtualTokens: N, fir
     slots: i32(Int32Array.from({ length: S }, (_, s) => s)),
     rowMask: f32(rowMask, [B * S, 1]),
   };
-  return { feeds, texts: B, tokens, starts, textStarts: starts.map((start) => start + N) };
+  return {
+    feeds,
+    texts: B,
+    tokens,
+    summaryRows: summary === "first" ? starts : starts.map((start, b) => start + lengths[b]! - 1),
+    textStarts: starts.map((start) => start + N),
+  };
 }
 
 /** Splits rows, taken longest first, into batches of at most `maxTokens` padded places, for evaluation. Each batch lists row numbers. */

@@ -44,7 +44,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     if ((c.target_modules === null) !== (c.feedforward_modules === null)) {
       throw new ConfigError("ia3 needs target_modules and feedforward_modules both, or neither", { hint: "feedforward_modules may be []" });
     }
-    const matched = matchTargets(sites, c, ["key", "value", "down", "attention-output"], origin);
+    const matched = matchTargets(sites, c, ["key", "value", "query-key-value", "down", "attention-output"], origin);
     const isFeedforward = ({ path, role }: LinearSite): boolean => {
       if (c.feedforward_modules === null) return feedforwardRoles.includes(role);
       // PEFT compares the end of the path without a dot boundary

@@ -111,7 +111,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
   learningRate: 1e-3,
 
   plan(sites, c, origin) {
-    const matched = matchTargets(sites, c, ["query", "value"], origin);
+    const matched = matchTargets(sites, c, ["query", "value", "query-key-value"], origin);
     const targets = matched.map(({ path }) => {
       const r = patternValue(path, c.rank_pattern, c.r);
       const alpha = patternValue(path, c.alpha_pattern, c.lora_alpha);

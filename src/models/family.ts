@@ -48,6 +48,8 @@ export interface ModelFamily<C = any> {
   /** Reads config.json. Throws ConfigError or ModelError for what is not supported, by name. */
   parse(config: unknown): C;
   limits(config: C): ModelLimits;
+  /** Whether each token sees only those before it; then heads that read one row of each text read its last, not its first. */
+  readonly causal?: boolean;
   /**
    * Token ids in the batch → hidden states of all tokens [T, D], or of one row of each text [B, D] where `rows` (int32 [B]) names them: then
    * the last layer need not compute the others, whose values nobody reads.

@@ -15,7 +15,12 @@ export function layoutOf(attachments: readonly Attachment[]): Layout {
 /** How texts stand in a model's batches with these methods. */
 export function packingOf(model: BaseModel, attachments: readonly Attachment[]): Packing {
   const { virtualTokens, positionOffset } = layoutOf(attachments);
-  return { virtualTokens, firstPosition: model.family.limits(model.config).firstPosition + positionOffset };
+  const { family, config } = model;
+  return {
+    virtualTokens,
+    firstPosition: family.limits(config).firstPosition + positionOffset,
+    summary: family.causal === true ? "last" : "first",
+  };
 }
 
 /** The longest text that a model takes, in tokens, special ones included, less what the methods put in front; `asked` may shorten it. */

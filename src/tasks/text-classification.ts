@@ -58,7 +58,7 @@ export const textClassification = {
 
   feeds(batch, examples, target) {
     const labels = examples.map((example) => example.labels?.[0] ?? 0);
-    return { lossRows: i32(batch.starts), ...(target.kind === "classes" ? { classes: i32(labels) } : { targets: f32(labels) }) };
+    return { lossRows: i32(batch.summaryRows), ...(target.kind === "classes" ? { classes: i32(labels) } : { targets: f32(labels) }) };
   },
 
   loss: (logits, batch, target) =>

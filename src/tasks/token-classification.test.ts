@@ -104,7 +104,7 @@ describe("a batch", () => {
   it.each([0, 3])("reads the words' rows behind %i virtual tokens", (virtualTokens) => {
     const rows = table({ tokens: words, tags }, { tokens: ["film"], tags: ["O"] });
     const examples = [encode(rows, 0), encode(rows, 1)];
-    const feeds = task.feeds(packTexts(examples, { virtualTokens, firstPosition: 0 }), examples);
+    const feeds = task.feeds(packTexts(examples, { virtualTokens, firstPosition: 0, summary: "first" }), examples);
     const second = examples[0]!.ids.length + 2 * virtualTokens;
     expect([...feeds.lossRows!.data]).toEqual([...examples[0]!.reads!.map((at) => virtualTokens + at), second + 1]);
     expect([...feeds.classes!.data]).toEqual([3, 1, 2, 0, 3]);
