@@ -102,7 +102,11 @@ const headTasks: Readonly<Record<string, string>> = {
   classification: "text-classification",
   tagging: "token-classification",
   masked_lm: "fill-mask",
+  causal_lm: "text-generation",
 };
+
+/** AdapterHub's heads over the vocabulary. */
+const tokenHeads: readonly unknown[] = ["masked_lm", "causal_lm"];
 
 /** A head that AdapterHub built from a config. Labels without names get those that AdapterHub gives them. */
 function builtHead(where: string, config: Readonly<Record<string, unknown>>): PublishedHead {
@@ -113,7 +117,8 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     });
   }
   const { layers, activation_function: activation, dropout_prob: dropout } = config;
-  const count = task === "fill-mask" ? "vocab_size" : "num_labels";
+  const overTokens = tokenHeads.includes(config.head_type);
+  const count = overTokens ? "vocab_size" : "num_labels";
   const outputs = config[count];
   if (!isCount(outputs) || !isCount(layers)) {
     throw new ConfigError(`${where}: ${count} and layers must be whole numbers above 0, not ${outputs} and ${layers}`);
@@ -124,7 +129,7 @@ function builtHead(where: string, config: Readonly<Record<string, unknown>>): Pu
     bias: config.bias !== false,
     pooler: config.use_pooler === true,
     dropout: typeof dropout === "number" ? dropout : null,
-    ...(task === "fill-mask" ? { tokens: { norm: config.layer_norm === true } } : {}),
+    ...(overTokens ? { tokens: { norm: config.layer_norm === true } } : {}),
   };
   const unnamed = Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
   return {
@@ -182,7 +187,7 @@ function builtConfig(
   label2id: object,
 ): object {
   if (tokens !== undefined) {
-    const sizes = { vocab_size: outputs, embedding_size: hidden_size, shift_labels: false, label2id: null };
+    const sizes = { vocab_size: outputs, embedding_size: hidden_size, shift_labels: headType === "causal_lm", label2id: null };
     return { head_type: headType, layers, activation_function: activation, layer_norm: tokens.norm, bias, ...sizes };
   }
   const common = { head_type: headType, num_labels: outputs, layers, activation_function: activation, label2id, dropout_prob: dropout };

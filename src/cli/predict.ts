@@ -37,15 +37,16 @@ export const predictVerb = verb({
     if (options.output !== null) await checkFolderOf(options.output);
     const ready = await openPredictor(output, options);
     try {
-      const unlabelled = withoutColumns(rows, ["label", "tags"]); // labels that the model may not know are not looked at
-      const examples = ready.encode(unlabelled, options.max_length);
-      const closed = examples.findIndex(({ labels }) => labels !== undefined);
+      const open = withoutColumns(rows, ["label", "tags"]); // labels that the model may not know are not looked at
+      const examples = ready.encode(open, options.max_length);
+      const judges = ready.head.task.judgesLabels === true;
+      const closed = judges ? -1 : examples.findIndex(({ labels }) => labels !== undefined);
       if (closed >= 0)
         throw new DataError(`${rows.where(closed)}: the text leaves nothing open to predict`, {
           hint: "put the model's mask token, such as [MASK], where a word is wanted",
         });
       const outputs = await ready.run(examples, options.logits);
-      const lines = ready.head.task.predict(outputs, unlabelled, ready.head.target, options.logits);
+      const lines = ready.head.task.predict(outputs, open, ready.head.target, options.logits);
       if (options.output === null) for (const line of lines) output.row(line);
       else {
         await writeWhole(options.output, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));

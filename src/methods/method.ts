@@ -43,8 +43,9 @@ export interface SublayerSite {
 export interface AttentionSite {
   readonly path: string;
   readonly layer: number;
-  /** Heads of keys and values. */
+  /** Heads of keys and values, of which each may serve several of the queries'. */
   readonly heads: number;
+  readonly queryHeads: number;
   readonly headDim: number;
 }
 

@@ -34,7 +34,10 @@ export const pTuning: PeftMethod<PTuningConfig, PTuningPlan> = {
   config,
   learningRate: 5e-3,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
-  plan: (sites, c, origin) => ({ sizes: promptPlan(sites, c, sites.tokens[0]!.width), encoded: origin === "user" }),
+  plan: (sites, c, origin) => ({
+    sizes: promptPlan(sites, c, sites.tokens[0]!.width, sites.attentions[0]!.queryHeads),
+    encoded: origin === "user",
+  }),
 
   tokens({ width: D }, p, { encoded }, c) {
     if (!encoded) return p.param("prompt_embeddings", [c.num_virtual_tokens, D], normal(1));

@@ -34,7 +34,7 @@ export const prefixTuning: PeftMethod<PrefixTuningConfig, PrefixPlan> = {
 
   plan(sites, c, origin) {
     const { heads, headDim } = sites.attentions[0]!;
-    return { sizes: promptPlan(sites, c, heads * headDim), projected: c.prefix_projection && origin === "user" };
+    return { sizes: promptPlan(sites, c, heads * headDim, heads), projected: c.prefix_projection && origin === "user" };
   },
 
   keyValue({ layer, heads, headDim }, { key, value }, p, plan, c) {

@@ -11,7 +11,7 @@ const size = z.number().int().positive().nullable().default(null);
 /** The fields that all prompt-learning methods share; null sizes are filled in from the model, and must agree with it where given. */
 export const promptFields = {
   num_layers: size.describe("layers of the model; filled in"),
-  num_attention_heads: size.describe("key and value heads of the model; filled in"),
+  num_attention_heads: size.describe("heads of the model, for prefix tuning those of keys and values; filled in"),
   token_dim: size.describe("width of a virtual token; filled in"),
   num_transformer_submodules: size.describe("stacks of the model; filled in"),
   modules_to_save: targetFields.modules_to_save,
@@ -26,10 +26,15 @@ export interface PromptPlan {
 }
 
 /** The sizes of a prompt on a model. Throws ConfigError that lists the given ones which are not the model's. */
-export function promptPlan(sites: Sites, given: { readonly [K in keyof PromptPlan]: number | null }, tokenDim: number): PromptPlan {
+export function promptPlan(
+  sites: Sites,
+  given: { readonly [K in keyof PromptPlan]: number | null },
+  tokenDim: number,
+  heads: number,
+): PromptPlan {
   const plan = {
     num_layers: sites.attentions.length,
-    num_attention_heads: sites.attentions[0]!.heads,
+    num_attention_heads: heads,
     token_dim: tokenDim,
     num_transformer_submodules: 1,
   };

@@ -35,7 +35,7 @@ export const promptTuning: PeftMethod<PromptTuningConfig, PromptPlan> = {
   presets: { prompt: {} },
   learningRate: 3e-2,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
-  plan: (sites, c) => promptPlan(sites, c, sites.tokens[0]!.width),
+  plan: (sites, c) => promptPlan(sites, c, sites.tokens[0]!.width, sites.attentions[0]!.queryHeads),
   tokens: (site, p, _, c) => p.param("prompt_embeddings", [c.num_virtual_tokens, site.width], start(site, c)),
   files: {
     ...promptFormat("PROMPT_TUNING"),

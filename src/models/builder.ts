@@ -244,7 +244,7 @@ export class ModelBuilder {
    */
   attention(path: string, layer: number, q: Value, k: Value, v: Value, options: AttentionOptions): Value {
     const { heads, kvHeads = heads, dropout, causal = false, window = null } = options;
-    const site: AttentionSite = { path, layer, heads: kvHeads, headDim: Number(k.shape[1]) / kvHeads };
+    const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
     const own = this.#headPlaces(kvHeads);
     let kv: KeyValue = { key: splitHeads(k, own), value: splitHeads(v, own) };

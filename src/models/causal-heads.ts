@@ -1,13 +1,19 @@
 import { normal } from "../core/initializer.js";
 import type { Head } from "./family.js";
 
-/** The output layer over the vocabulary, without a bias; where the model ties it, the table of word embeddings `table` serves for it. */
-export function causalHead<C extends { readonly tie_word_embeddings: boolean }>(table: string): Head<C> {
+/**
+ * The output layer over the vocabulary, without a bias; where the model ties it, the word embeddings serve for it. `backbone` and `words` are
+ * the backbone's path and that of the embeddings.
+ */
+export function causalHead<C extends { readonly tie_word_embeddings: boolean }>(backbone: string, words: string): Head<C> {
   return {
     modules: [],
-    output: "lm_head",
+    output: `${words}.weight`,
     build: (m, hidden, outputs, c) =>
-      m.linear("lm_head", hidden, "head", outputs, { bias: false, tied: c.tie_word_embeddings ? `${table}.weight` : undefined }),
+      m.linear("lm_head", m.unembedded(backbone, hidden), "head", outputs, {
+        bias: false,
+        tied: c.tie_word_embeddings ? `${words}.weight` : undefined,
+      }),
   };
 }
 
@@ -15,7 +21,7 @@ export function causalHead<C extends { readonly tie_word_embeddings: boolean }>(
 export function lastTokenHead<C extends { readonly initializer_range: number }>(): Head<C> {
   return {
     modules: ["score"],
-    output: "score",
+    output: "score.weight",
     build: (m, hidden, outputs, c) => m.linear("score", hidden, "head", outputs, { bias: false, init: normal(c.initializer_range) }),
   };
 }
@@ -24,7 +30,7 @@ export function lastTokenHead<C extends { readonly initializer_range: number }>(
 export function eachTokenHead<C extends { readonly initializer_range: number }>(path: string, dropout: (config: C) => number): Head<C> {
   return {
     modules: [path],
-    output: path,
+    output: `${path}.weight`,
     build: (m, hidden, outputs, c) =>
       m.linear(path, m.dropout(path, hidden, dropout(c)), "head", outputs, { init: normal(c.initializer_range) }),
   };

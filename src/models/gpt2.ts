@@ -63,10 +63,11 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     return m.layerNorm("transformer.ln_f", h, c.layer_norm_epsilon);
   },
 
+  normEpsilon: () => 1e-12,
   headDropout: (c) => c.classifier_dropout ?? 0.1,
 
   heads: {
-    "text-generation": causalHead("transformer.wte"),
+    "text-generation": causalHead("transformer", "transformer.wte"),
     "text-classification": lastTokenHead(),
     "token-classification": eachTokenHead("classifier", (c) => c.classifier_dropout ?? 0.1),
   },

@@ -75,10 +75,11 @@ export function llamaFamily<C extends z.infer<z.ZodObject<typeof llamaFields>>>(
 
     causal: true,
     encode,
+    normEpsilon: () => 1e-12,
     headDropout: () => 0,
 
     heads: {
-      "text-generation": causalHead("model.embed_tokens"),
+      "text-generation": causalHead("model", "model.embed_tokens"),
       "text-classification": lastTokenHead(),
       "token-classification": eachTokenHead("score", (c) => c.classifier_dropout ?? 0.1),
     },

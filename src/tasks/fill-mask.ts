@@ -2,11 +2,12 @@ import { keyOf } from "../core/random.js";
 import { i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
-import { DataError, ModelError, nearest } from "../errors.js";
+import { DataError, ModelError } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
+import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { maskablePlaces, maskText } from "./masking.js";
-import type { Target, Task, Vocabulary } from "./task.js";
+import { slices, type Task, vocabularyOf } from "./task.js";
 
 /** Tokens that a prediction names for each mask. */
 const shown = 5;
@@ -97,10 +98,6 @@ function keptOf(row: Float32Array, label: number | undefined): Float32Array {
   return Float32Array.of(label === undefined ? Number.NaN : -log[label]!, ...topOf(row).flatMap((id) => [id, log[id]!]));
 }
 
-function slices(values: Float32Array, width: number): readonly Float32Array[] {
-  return Array.from({ length: values.length / width }, (_, i) => values.subarray(i * width, (i + 1) * width));
-}
-
 /** The places of the largest numbers, the largest first. */
 function topOf(row: Float32Array): readonly number[] {
   const rest = row.slice();
@@ -109,11 +106,6 @@ function topOf(row: Float32Array): readonly number[] {
     rest[best] = Number.NEGATIVE_INFINITY;
     return best;
   });
-}
-
-function vocabularyOf(target: Target): Vocabulary {
-  if (target.kind === "tokens") return target.vocabulary;
-  throw new TypeError(`fill-mask gives tokens, not ${target.kind}`);
 }
 
 /** The mask token as texts have it. Throws ModelError for a tokenizer without one. */
@@ -125,13 +117,7 @@ function maskToken(tokenizer: Tokenizer): string {
 }
 
 function textOf(table: RowTable, index: number): string {
-  const row = table.rows[index]!;
-  if (typeof row.text === "string") return row.text;
-  if (row.text !== undefined && row.text !== null)
-    throw new DataError(`${table.where(index)}: "text" is ${JSON.stringify(row.text)}, expected a text`);
-  const there = Object.keys(row);
-  const guess = nearest("text", there) ?? there.find((each) => typeof row[each] === "string");
-  throw new DataError(`${table.where(index)}: no column "text"; there are: ${there.map((each) => `"${each}"`).join(", ") || "none"}`, {
-    hint: guess === undefined ? 'every row needs "text"' : `if "${guess}" is meant: --map text=${guess}`,
-  });
+  const text = textColumn(table, index, "text");
+  if (text === undefined) throw missingColumn(table, index, "text");
+  return text;
 }

@@ -2,10 +2,11 @@ import { named } from "../core/registry.js";
 import { fillMask } from "./fill-mask.js";
 import type { Task } from "./task.js";
 import { textClassification } from "./text-classification.js";
+import { textGeneration } from "./text-generation.js";
 import { tokenClassification } from "./token-classification.js";
 
 /** All tasks. */
-export const tasks: readonly Task[] = [textClassification, tokenClassification, fillMask];
+export const tasks: readonly Task[] = [textClassification, tokenClassification, textGeneration, fillMask];
 
 /** Tasks that rows show by their columns; the others take plain texts and must be named. */
 export const labelledTasks: readonly Task[] = tasks.filter(({ columns }) => columns.labels.length > 0);

@@ -54,6 +54,8 @@ export interface Task {
   readonly onePerText: boolean;
   /** Whether a head that the base model brings stays as it is, because it gives the same whatever the rows are. */
   readonly keepsHead: boolean;
+  /** Whether predictions say how likely a row's own labels are, so that rows to predict keep them. */
+  readonly judgesLabels?: true;
   /** What training rows teach the model to give. Throws DataError with file and line. */
   target(rows: RowTable, vocabulary: Vocabulary): Target;
   /** The target that a model with this config.json and this number of outputs has. */
@@ -76,4 +78,15 @@ export interface Task {
   headline(target: Target): string;
   /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
+}
+
+/** The tokens that a target gives. Throws TypeError for a target of another kind, which the task did not make. */
+export function vocabularyOf(target: Target): Vocabulary {
+  if (target.kind === "tokens") return target.vocabulary;
+  throw new TypeError(`the task gives tokens, not ${target.kind}`);
+}
+
+/** The rows of outputs [rows, width]. */
+export function slices(values: Float32Array, width: number): readonly Float32Array[] {
+  return Array.from({ length: values.length / width }, (_, i) => values.subarray(i * width, (i + 1) * width));
 }

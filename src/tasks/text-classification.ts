@@ -2,6 +2,7 @@ import { f32, i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum, squaredErrorSum } from "../ops/loss.js";
+import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { accuracy, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
 import type { Target, Task } from "./task.js";
@@ -46,9 +47,9 @@ export const textClassification = {
   },
 
   encode(table, index, target, tokenizer, maxLength) {
-    const text = column(table, index, "text");
+    const text = textColumn(table, index, "text");
     if (text === undefined) throw missingColumn(table, index, "text");
-    const pair = column(table, index, "text_pair");
+    const pair = textColumn(table, index, "text_pair");
     const { ids, typeIds, truncated } = tokenizer.encode(text, { maxLength, ...(pair === undefined ? {} : { pair }) });
     const { label } = table.rows[index]!;
     return { ids, typeIds, truncated, labels: label === undefined || label === null ? undefined : [labelId(table, index, target)] };
@@ -92,21 +93,6 @@ export const textClassification = {
     });
   },
 } satisfies Task;
-
-function column(table: RowTable, index: number, name: string): string | undefined {
-  const value = table.rows[index]![name];
-  if (value === undefined || value === null) return undefined;
-  if (typeof value !== "string") throw new DataError(`${table.where(index)}: "${name}" is ${JSON.stringify(value)}, expected a text`);
-  return value;
-}
-
-function missingColumn(table: RowTable, index: number, name: string): DataError {
-  const there = Object.keys(table.rows[index]!);
-  const guess = nearest(name, there) ?? there.find((each) => typeof table.rows[index]![each] === (name === "text" ? "string" : "number"));
-  return new DataError(`${table.where(index)}: no column "${name}"; there are: ${there.map((each) => `"${each}"`).join(", ") || "none"}`, {
-    hint: guess === undefined ? `every row needs "${name}"` : `if "${guess}" is meant: --map ${name}=${guess}`,
-  });
-}
 
 function rawLabel(table: RowTable, index: number): string | number {
   const { label } = table.rows[index]!;
