@@ -133,7 +133,7 @@ export function tinyModelFiles({
   const family = familyOf(json);
   const parsed: unknown = family.parse(json);
   const head = family.heads[task]!;
-  const m = new ModelBuilder({ batch: batchInputs(true), has: () => true, headModules: head.modules, attachments: [], keysAhead: 0 });
+  const m = new ModelBuilder({ batch: batchInputs(true), has: () => true, headModules: head.modules, attachments: [] });
   head.build(m, family.encode(m, parsed), labels ?? 1, parsed);
   const isHead = (path: string): boolean => head.modules.some((module) => path.startsWith(`${module}.`));
   const weights = m.sites().weights.filter(({ path }) => labels !== undefined || !isHead(path));

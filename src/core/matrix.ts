@@ -62,3 +62,11 @@ export function maxAbsDifference(a: ArrayLike<number>, b: ArrayLike<number>): nu
   }
   return most;
 }
+
+/** Wᵀ: [m, n] → [n, m]. */
+export function transpose({ data, shape }: Tensor<"float32">): Tensor<"float32"> {
+  const [m, n] = [shape[0]!, shape[1]!];
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out[j * m + i] = data[i * n + j]!;
+  return f32(out, [n, m]);
+}

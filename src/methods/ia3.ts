@@ -5,7 +5,7 @@ import { ConfigError } from "../errors.js";
 import { add, mul } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
 import type { LinearSite, LinearWeights, PeftMethod } from "./method.js";
-import { compactTargets, matchTargets, regex, targetFields } from "./targets.js";
+import { compactTargets, isTransposed, matchTargets, regex, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
 const config = z.strictObject({
@@ -29,6 +29,7 @@ interface Ia3Plan {
   readonly targets: ReadonlyMap<string, boolean>;
   readonly names: readonly string[];
   readonly feedforwardNames: readonly string[];
+  readonly transposed: boolean;
 }
 
 /** Layers whose input is rescaled where nothing is said, in the order in which PEFT's defaults for encoders and decoders have them. */
@@ -56,6 +57,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     return {
       targets: new Map(matched.map((site) => [site.path, isFeedforward(site)])),
       names: compactTargets(matched, sites),
+      transposed: isTransposed(matched),
       feedforwardNames: feedforward.length === 0 ? [] : compactTargets(feedforward, sites),
     };
   },
@@ -86,11 +88,11 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
   files: {
     ...tunerFormat("IA3"),
     inert: ["fan_in_fan_out", "init_ia3_weights"],
-    publish: (c, { names, feedforwardNames }) => ({
+    publish: (c, { names, feedforwardNames, transposed }) => ({
       ...c,
       target_modules: names,
       feedforward_modules: feedforwardNames,
-      fan_in_fan_out: false,
+      fan_in_fan_out: transposed,
       init_ia3_weights: true,
     }),
   },

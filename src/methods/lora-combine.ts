@@ -1,4 +1,4 @@
-import { scaleRows, weightedSum } from "../core/matrix.js";
+import { scaleRows, transpose, weightedSum } from "../core/matrix.js";
 import { f32, type Tensor } from "../core/tensor.js";
 import type { LoraConfig, LoraPlan } from "./lora.js";
 import { isResidual } from "./lora-init.js";
@@ -73,7 +73,7 @@ export function catLora(loras: readonly WeightedLora[]): CombinedLora {
   const total = loras.reduce((sum, lora) => sum + largestRank(lora), 0);
   return combined(loras, total, (parts, r) => ({
     A: padded(joined(parts.map(({ A, weight }) => scaleRows(A, new Float64Array(A.shape[0]!).fill(weight)))), r, 0),
-    B: padded(transposed(joined(parts.map(({ B }) => transposed(B)))), r, 1),
+    B: padded(transpose(joined(parts.map(({ B }) => transpose(B)))), r, 1),
   }));
 }
 
@@ -131,18 +131,10 @@ function joined(matrices: readonly Tensor<"float32">[]): Tensor<"float32"> {
   return f32(data, [rows, matrices[0]!.shape[1]!]);
 }
 
-function transposed({ data, shape }: Tensor<"float32">): Tensor<"float32"> {
-  const [m, n] = [shape[0]!, shape[1]!];
-  return f32(
-    data.map((_, i) => data[(i % m) * n + Math.floor(i / m)]!),
-    [n, m],
-  );
-}
-
 /** The matrix with zeros up to the rank, which add nothing: A in rows (axis 0), B in columns (axis 1). */
 function padded(matrix: Tensor<"float32">, r: number, axis: 0 | 1): Tensor<"float32"> {
   if (matrix.shape[axis] === r) return matrix;
-  if (axis === 1) return transposed(padded(transposed(matrix), r, 0));
+  if (axis === 1) return transpose(padded(transpose(matrix), r, 0));
   const data = new Float32Array(r * matrix.shape[1]!);
   data.set(matrix.data);
   return f32(data, [r, matrix.shape[1]!]);

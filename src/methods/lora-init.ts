@@ -2,6 +2,7 @@ import type { Matrix } from "ml-matrix";
 import * as z from "zod";
 import { matrixOf, orthonormal, randomSingular, rowsOf, topSingular } from "../core/factorize.js";
 import { type InitialComputation, type Initializer, kaimingUniform, normal, zeros } from "../core/initializer.js";
+import { rowNorms as norms, transpose } from "../core/matrix.js";
 import { fillNormal, keyOf } from "../core/random.js";
 import type { LinearSite } from "./method.js";
 
@@ -50,10 +51,11 @@ export function loraStart(init: InitLoraWeights, site: LinearSite, { r, scaling 
  * PiSSA (Meng et al. 2024, arXiv:2404.02948, §3): with W ≈ U·S·Vᵀ of rank r, A = √(S/s)·Vᵀ and B = U·√(S/s), so that s·BA is the part of W that is
  * taken out of it. `iterations`: by subspace iteration from noise instead of exactly.
  */
-function pissa({ path, inFeatures }: LinearSite, r: number, scaling: number, iterations?: string): InitialComputation {
+function pissa({ path, inFeatures, transposed = false }: LinearSite, r: number, scaling: number, iterations?: string): InitialComputation {
   return async ({ seed, weight }) => {
     const { data, shape } = await weight(`${path}.weight`);
-    const W = matrixOf(data, shape[0]!, shape[1]!);
+    const stored = matrixOf(data, shape[0]!, shape[1]!);
+    const W = transposed ? stored.transpose() : stored;
     const start = (): Matrix => noise(inFeatures, r, seed, path);
     const { left, values, right } = iterations === undefined ? topSingular(W, r) : randomSingular(W, start(), Number(iterations));
     const roots = values.map((value) => Math.sqrt(value / scaling));
@@ -75,13 +77,11 @@ function orthogonal({ path, inFeatures, outFeatures }: LinearSite, r: number): I
   };
 }
 
-/** The Euclidean norm of each row of a weight [out, in], [out]: where DoRA's magnitudes start. */
-export function rowNorms(path: string): Initializer {
+/** The Euclidean norm of each row of a layer's weight [out, in], [out]: where DoRA's magnitudes start. */
+export function rowNorms({ path, transposed = false }: LinearSite): Initializer {
   const compute: InitialComputation = async ({ weight }) => {
-    const { data, shape } = await weight(path);
-    const [rows, columns] = [shape[0]!, shape[1]!];
-    const row = (i: number): Float32Array => data.subarray(i * columns, (i + 1) * columns);
-    return [Float32Array.from({ length: rows }, (_, i) => Math.sqrt(row(i).reduce((total, value) => total + value * value, 0)))];
+    const W = await weight(`${path}.weight`);
+    return [Float32Array.from(norms(transposed ? transpose(W) : W))];
   };
   return { kind: "computed", compute, part: 0 };
 }

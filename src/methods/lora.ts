@@ -13,6 +13,7 @@ import {
   checkLayers,
   checkPattern,
   compactTargets,
+  isTransposed,
   layerFields,
   matchTargets,
   patternValue,
@@ -101,6 +102,7 @@ export interface LoraPlan {
   readonly targets: ReadonlyMap<string, UpdateSizes>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];
+  readonly transposed: boolean;
 }
 
 /** LoRA: y + (alpha/r)·x·Aᵀ·Bᵀ with A [r, in] and B [out, r] (Hu et al. 2021, arXiv:2106.09685, §4.1). */
@@ -122,7 +124,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
       checkPattern("alpha_pattern", c.alpha_pattern, matched);
       checkStart(c, matched, new Map(targets));
     }
-    return { targets: new Map(targets), names: compactTargets(matched, sites) };
+    return { targets: new Map(targets), names: compactTargets(matched, sites), transposed: isTransposed(matched) };
   },
 
   linear(site, whole, p, { targets }, c) {
@@ -138,7 +140,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     const up = (addend?: Value): Value => gemm(low, B, { transB: true, alpha: scaling }, addend);
     if (c.lora_bias) return add(up(call.y), scale(p.param("lora_B.bias", [site.outFeatures], start.bias, { decay: false }), scaling));
     if (!c.use_dora) return up(call.y);
-    const m = p.param("lora_magnitude_vector", [site.outFeatures], rowNorms(`${site.path}.weight`));
+    const m = p.param("lora_magnitude_vector", [site.outFeatures], rowNorms(site));
     // a constant for the gradient: DoRA (Liu et al. 2024, arXiv:2402.09353, §4.3)
     const ratio = div(m, reshape(detach(sqrt(squaredNorms(call, A, B, scaling))), [site.outFeatures]));
     if (x !== call.x) return add(call.y, add(mul(call.matmul(x), sub(ratio, scalar(1))), mul(up(), ratio)));
@@ -193,11 +195,11 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
       );
     },
     inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "lora_ga_config", "velora_config"],
-    publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names }) => ({
+    publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names, transposed }) => ({
       ...c,
       ...(lora_bias ? { lora_bias } : {}), // a field that old readers do not know
       target_modules: publishedTargets(c, names),
-      fan_in_fan_out: false,
+      fan_in_fan_out: transposed,
       ...(isResidual(c.init_lora_weights) ? doubled(c) : {}),
     }),
   },

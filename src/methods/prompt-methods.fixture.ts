@@ -2,7 +2,7 @@ import { batchInputs } from "../core/batch.js";
 import { input, type Value } from "../core/graph.js";
 import { type Feeds, f32, i32, type Tensor } from "../core/tensor.js";
 import { ModelBuilder } from "../models/builder.js";
-import { lengthMask } from "../ops/attention.js";
+import { attentionMask } from "../ops/attention.js";
 import { type At, reader } from "../ops/reference.fixture.js";
 import { randomTensor, runGraph } from "../ops/run-graph.fixture.js";
 import { paramsOf } from "../programs/program.js";
@@ -13,7 +13,7 @@ import type { ConfigOrigin, Method, Sites } from "./method.js";
 export const promptSites: Sites = {
   linears: [],
   sublayers: [],
-  attentions: [0, 1].map((layer) => ({ path: `bert.encoder.layer.${layer}.attention.self`, layer, heads: 2, headDim: 2 })),
+  attentions: [0, 1].map((layer) => ({ path: `bert.encoder.layer.${layer}.attention.self`, layer, heads: 2, queryHeads: 2, headDim: 2 })),
   tokens: [{ path: "bert.embeddings.word_embeddings", rows: 3, width: 4 }],
   embeddings: [{ path: "bert", width: 4 }],
   weights: [],
@@ -40,7 +40,7 @@ export function runTokens(runtime: Runtime, method: Method, fields: object, orig
 export function runAttention(runtime: Runtime, method: Method, fields: object, origin: ConfigOrigin = "user"): Promise<PromptRun> {
   const { path, layer, heads } = promptSites.attentions[1]!;
   const rows = (name: string): Value => input(name, "float32", ["T", 4]);
-  return run(runtime, method, fields, origin, (m) => m.attention(path, layer, heads, rows("q"), rows("k"), rows("v"), 0));
+  return run(runtime, method, fields, origin, (m) => m.attention(path, layer, rows("q"), rows("k"), rows("v"), { heads, dropout: 0 }));
 }
 
 async function run(
@@ -54,7 +54,7 @@ async function run(
   const attachment = { method, config, plan: method.plan(promptSites, config, origin, []), children: [] };
   const batch = batchInputs(true, method.layout!(config));
   const m = new ModelBuilder({ batch, has: () => false, headModules: [], attachments: [attachment] });
-  const graph = { output: build(m), mask: lengthMask(batch) };
+  const graph = { output: build(m), mask: attentionMask(batch, { causal: false, window: null, ahead: 0 }) };
   const params = new Map(paramsOf(graph).map(({ leaf: { path }, value }) => [path, randomTensor(value.shape.map(Number), path)]));
   const feeds: Feeds = {
     ...Object.fromEntries([...params].map(([path, tensor]) => [`param:${path}`, tensor])),

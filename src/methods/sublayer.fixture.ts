@@ -2,7 +2,7 @@ import { batchInputs } from "../core/batch.js";
 import { input, type ParamLeaf, topological, type Value } from "../core/graph.js";
 import { type Feeds, f32, i32, type Tensor } from "../core/tensor.js";
 import { ModelBuilder } from "../models/builder.js";
-import { lengthMask } from "../ops/attention.js";
+import { attentionMask } from "../ops/attention.js";
 import { tanh } from "../ops/elementwise.js";
 import { type At, reader, total } from "../ops/reference.fixture.js";
 import { randomTensor, runGraph } from "../ops/run-graph.fixture.js";
@@ -41,7 +41,7 @@ export function layerSites(layers: number, width: number): Sites {
       { path: `bert.encoder.layer.${layer}.attention.output`, place: "attention", layer, width },
       { path: `bert.encoder.layer.${layer}.output`, place: "mlp", layer, width },
     ]).flat(),
-    attentions: [{ path: "bert.encoder.layer.0.attention.self", layer: 0, heads: 1, headDim: width }],
+    attentions: [{ path: "bert.encoder.layer.0.attention.self", layer: 0, heads: 1, queryHeads: 1, headDim: width }],
     tokens: [{ path: "bert.embeddings.word_embeddings", rows: 9, width }],
     embeddings: [{ path: "bert", width }],
     weights: [{ path: "bert.encoder.layer.0.attention.self.query.bias", shape: [width] }],
@@ -99,7 +99,7 @@ async function runBuilt(runtime: Runtime, attachment: Attachment, build: (m: Mod
   // the mask brings in the sizes B and S, as in any model
   const graph = {
     output: build(m),
-    mask: lengthMask(m.batch),
+    mask: attentionMask(m.batch, { causal: false, window: null, ahead: 0 }),
     ...Object.fromEntries(m.penalties().map((penalty, i) => [`penalty${i}`, penalty])),
   };
   const leaves = new Map<ParamLeaf, Value>();

@@ -88,6 +88,11 @@ export function savedModules(config: object): readonly string[] {
   return "modules_to_save" in config ? ((config.modules_to_save as readonly string[] | null) ?? []) : [];
 }
 
+/** Whether PEFT would say `fan_in_fan_out` of these layers: the checkpoint holds their weights as [in, out]. */
+export function isTransposed(matched: readonly LinearSite[]): boolean {
+  return matched.some(({ transposed }) => transposed === true);
+}
+
 /** Whether a module path is under one of `modules_to_save`: PEFT compares the end of each of the path's parents, without a dot boundary. */
 export function isSaved(path: string, entries: readonly string[]): boolean {
   return withParents(path).some((module) => entries.some((entry) => module.endsWith(entry)));

@@ -7,7 +7,7 @@ import { gemm } from "../ops/linear.js";
 import { slice } from "../ops/movement.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
 import type { PeftMethod } from "./method.js";
-import { checkLayers, compactTargets, layerFields, matchTargets, publishedTargets, targetFields } from "./targets.js";
+import { checkLayers, compactTargets, isTransposed, layerFields, matchTargets, publishedTargets, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
 const config = z
@@ -38,6 +38,7 @@ interface VeraPlan {
   readonly out: number;
   /** Whether files hold A and B. */
   readonly saved: boolean;
+  readonly transposed: boolean;
 }
 
 /** Paths of the frozen matrices A and B. */
@@ -50,13 +51,14 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
   learningRate: 3e-2,
 
   plan(sites, c, origin) {
-    const matched = matchTargets(sites, c, ["query", "value"], origin);
+    const matched = matchTargets(sites, c, ["query", "value", "query-key-value"], origin);
     return {
       targets: new Set(matched.map(({ path }) => path)),
       names: compactTargets(matched, sites),
       in: Math.max(...matched.map(({ inFeatures }) => inFeatures)),
       out: Math.max(...matched.map(({ outFeatures }) => outFeatures)),
       saved: c.save_projection,
+      transposed: isTransposed(matched),
     };
   },
 
@@ -77,7 +79,7 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
   files: {
     ...tunerFormat("VERA"),
     ...biasFiles,
-    publish: (c, { names }) => ({ ...c, target_modules: publishedTargets(c, names), fan_in_fan_out: false }),
+    publish: (c, { names, transposed }) => ({ ...c, target_modules: publishedTargets(c, names), fan_in_fan_out: transposed }),
     key: (path, plan) => (projections.includes(path) ? `base_model.${path}` : biasFiles.key(path, plan)),
     omits: (path, { saved }) => !saved && projections.includes(path),
   },

@@ -57,7 +57,6 @@ async function load(model: BaseModel, head: TaskHead | undefined, params: Params
     has: (path) => model.shape(path) !== undefined,
     headModules: [],
     attachments: [],
-    keysAhead: 0,
   });
   const encoder = await loadProgram(model, { hidden: bert.encode(m, bert.parse(model.json)) });
   const classifier = head === undefined ? undefined : await loadProgram(model, forwardGraph(model, head, []));

@@ -35,8 +35,6 @@ export interface BuilderOptions {
   readonly headModules: readonly string[];
   /** Methods to apply, in order. None for a survey. */
   readonly attachments: readonly Attachment[];
-  /** Keys that methods put in front of each text's own in attention. */
-  readonly keysAhead: number;
   /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
   readonly dropout?: ((configured: number) => number) | undefined;
 }
@@ -84,12 +82,15 @@ export class ModelBuilder {
   readonly #penalties: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
+  /** Keys that methods put in front of each text's own in attention. */
+  readonly #keysAhead: number;
   readonly #masks = new Map<string, Value>();
   readonly #places = new Map<number, HeadPlaces>();
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
     this.#options = options;
+    this.#keysAhead = options.attachments.reduce((total, { method, config }) => total + (method.layout?.(config).positionOffset ?? 0), 0);
   }
 
   /** What was announced. Throws WeightError that lists all weights which the checkpoint lacks and nothing else brings. */
@@ -284,7 +285,7 @@ export class ModelBuilder {
 
   #attentionMask(causal: boolean, window: number | null): Value {
     const name = `${causal} ${window}`;
-    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#options.keysAhead });
+    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead });
     this.#masks.set(name, mask);
     return mask;
   }

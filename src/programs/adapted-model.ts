@@ -63,7 +63,6 @@ function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attac
     has: (path) => model.shape(path) !== undefined,
     headModules: taskHead.base === true ? [] : head.modules,
     attachments,
-    keysAhead: layout.positionOffset,
     dropout: rate,
   });
   const whole = attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);

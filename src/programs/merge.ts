@@ -1,3 +1,4 @@
+import { transpose } from "../core/matrix.js";
 import { f32, type Tensor } from "../core/tensor.js";
 import { ConfigError, NumericError, WeightError } from "../errors.js";
 import { throwProblems } from "../io/safetensors.js";
@@ -132,7 +133,8 @@ function computed(
       if (site === undefined) return read(path, shape);
       if (last?.site !== site) last = { site, result: linearWeights(site, read).then((own) => change(site, own)) };
       const { weight, bias } = await last.result;
-      const tensor = path.endsWith(".weight") ? weight : bias!;
+      const stored = site.transposed === true ? transpose(weight) : weight;
+      const tensor = path.endsWith(".weight") ? stored : bias!;
       if (tensor.data.every(Number.isFinite)) return f32(tensor.data, shape);
       throw new NumericError(`${path} would hold numbers that are not finite`, {
         hint: "is the adapter damaged, or did its training diverge?",
@@ -141,9 +143,11 @@ function computed(
   };
 }
 
-async function linearWeights({ path, inFeatures, outFeatures, bias }: LinearSite, read: Read): Promise<LinearWeights> {
+/** A layer's weights as methods see them, [out, in], whichever way the checkpoint has them. */
+async function linearWeights({ path, inFeatures, outFeatures, bias, transposed }: LinearSite, read: Read): Promise<LinearWeights> {
+  const weight = `${path}.weight`;
   return {
-    weight: await read(`${path}.weight`, [outFeatures, inFeatures]),
+    weight: transposed === true ? transpose(await read(weight, [inFeatures, outFeatures])) : await read(weight, [outFeatures, inFeatures]),
     bias: bias ? await read(`${path}.bias`, [outFeatures]) : undefined,
   };
 }

@@ -57,7 +57,11 @@ describe("rows", () => {
 
   it("give the head's rows and their classes", () => {
     const examples = [encode("the [MASK] was [MASK] to find"), encode("my card is new")];
-    const { lossRows, classes } = fillMask.feeds(packTexts(examples, { virtualTokens: 2, firstPosition: 0 }), examples, target);
+    const { lossRows, classes } = fillMask.feeds(
+      packTexts(examples, { virtualTokens: 2, firstPosition: 0, summary: "first" }),
+      examples,
+      target,
+    );
     const [first, second] = examples;
     const start = first!.ids.length + 4;
     expect(Array.from(lossRows!.data, Number)).toEqual([...first!.reads!.map((at) => at + 2), ...second!.reads!.map((at) => at + start)]);
