@@ -42,6 +42,20 @@ it("has all golden cases", () => {
     "distilbert-prompt",
     "distilbert-vera",
     "distilbert-vera-drawn",
+    "gpt2-bitfit",
+    "gpt2-ia3",
+    "gpt2-lora",
+    "gpt2-par_bn",
+    "gpt2-prefix",
+    "gpt2-prompt",
+    "gpt2-seq_bn",
+    "llama-dora",
+    "llama-lora-all",
+    "llama-lora-qv",
+    "llama-prefix",
+    "llama-prompt",
+    "llama-seq_bn",
+    "qwen2-lora-all",
     "roberta-ia3",
     "roberta-lora",
     "roberta-lora-saved",
@@ -52,7 +66,7 @@ it("has all golden cases", () => {
   ]);
 });
 
-describe("adapters of Python's PEFT give here what they give there", () => {
+describe("adapters of Python's libraries give here what they give there", () => {
   it.each(names)("%s", async (name) => {
     const folder = join(golden, "cases", name);
     const { base, task, tolerance } = JSON.parse(readFileSync(join(folder, "case.json"), "utf8")) as Case;
@@ -61,7 +75,7 @@ describe("adapters of Python's PEFT give here what they give there", () => {
     const ready = await predictor(model, adapter);
     const rows = parseJsonl(readFileSync(join(folder, "input.jsonl"), "utf8"), "input.jsonl");
     const wanted = parseJsonl(readFileSync(join(folder, "expected.jsonl"), "utf8"), "expected.jsonl").rows;
-    const got = adapter.head.task.predict(await ready.run(ready.encode(rows)), rows, adapter.head.target, true);
+    const got = adapter.head.task.predict(await ready.run(ready.encode(rows), true), rows, adapter.head.target, true);
     await ready.dispose();
     expect(got.length).toBe(wanted.length);
     expect(differences(got, wanted, tolerance)).toEqual([]);

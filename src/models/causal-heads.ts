@@ -22,6 +22,7 @@ export function lastTokenHead<C extends { readonly initializer_range: number }>(
   return {
     modules: ["score"],
     output: "score.weight",
+    layered: () => ({ indices: { score: 1 }, layers: 1, activation: null, pooler: false }),
     build: (m, hidden, outputs, c) => m.linear("score", hidden, "head", outputs, { bias: false, init: normal(c.initializer_range) }),
   };
 }
@@ -31,6 +32,7 @@ export function eachTokenHead<C extends { readonly initializer_range: number }>(
   return {
     modules: [path],
     output: `${path}.weight`,
+    layered: () => ({ indices: { [path]: 1 }, layers: 1, activation: null, pooler: false }),
     build: (m, hidden, outputs, c) =>
       m.linear(path, m.dropout(path, hidden, dropout(c)), "head", outputs, { init: normal(c.initializer_range) }),
   };

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { failure } from "../../test/failure.fixture.js";
-import { collect, openTinyModel, type TinyFamily, tableOf, tinyFamilies, tinyOptions, tinyRows } from "../../test/tiny-model.fixture.js";
+import { collect, openTinyModel, type TinyFamily, tableOf, tinyOptions, tinyRows } from "../../test/tiny-model.fixture.js";
 import { keyOf } from "../core/random.js";
 import { packTexts } from "../data/collate.js";
 import { DataError, ModelError } from "../errors.js";
@@ -134,7 +134,10 @@ describe("what is kept of the head's outputs", () => {
   });
 });
 
-describe.each(Object.keys(tinyFamilies) as TinyFamily[])("training on %s", (family) => {
+/** Families whose models are trained by covering tokens up. */
+const maskedFamilies = ["bert", "roberta", "distilbert"] as const satisfies readonly TinyFamily[];
+
+describe.each(maskedFamilies)("training on %s", (family) => {
   it.each([
     ["the base's head stays as it is", true],
     ["a fresh head is trained and saved", false],
