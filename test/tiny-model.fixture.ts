@@ -117,7 +117,7 @@ export interface TinyModelOptions {
   /** A trained head with this many outputs; none by default. */
   readonly labels?: number;
   /** The task of that head. */
-  readonly task?: "text-classification" | "fill-mask";
+  readonly task?: "text-classification" | "fill-mask" | "text-generation";
 }
 
 /** The files of a tiny model with random weights, ready for a folder, `memoryFiles` or a web server. */

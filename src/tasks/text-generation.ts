@@ -85,6 +85,7 @@ function encoded(table: RowTable, index: number, tokenizer: Tokenizer, maxLength
     throw new DataError(`${table.where(index)}: the completion is empty`, { hint: "a completion is what the model is to say" });
   }
   const whole = [...head, ...tail, endToken(tokenizer)];
+  if (whole.length === 1) throw new DataError(`${table.where(index)}: the text is empty`);
   const first = Math.max(1, completion === undefined ? 1 : head.length);
   const length = Math.min(whole.length, maxLength + 1); // the last token is only foretold, not read
   const ids = Int32Array.from(whole.slice(0, length - 1));

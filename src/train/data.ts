@@ -61,8 +61,16 @@ export function prepareData(
     throw new DataError(`${table.where(bare)}: the row has no label`, { hint: "rows to evaluate on need labels as those to train on do" });
   };
   const all = encode(rows);
+  const taught = all.filter(({ labels }) => labels?.length !== 0); // a row whose labels were all cut off teaches nothing
+  if (taught.length === 0) {
+    throw new DataError(`${rows.origin}: after cutting texts at ${longest} tokens no row has anything left to learn`, {
+      hint: "raise --max-length, or shorten what stands before the labels",
+    });
+  }
   const parts =
-    evalRows === undefined ? splitOff(all, target.kind === "classes", options.seed) : { examples: all, evalExamples: labelled(evalRows) };
+    evalRows === undefined
+      ? splitOff(taught, target.kind === "classes", options.seed)
+      : { examples: taught, evalExamples: labelled(evalRows) };
   return {
     ...parts,
     evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",
