@@ -1,5 +1,4 @@
 import { keyOf } from "../core/random.js";
-import { i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
@@ -7,6 +6,7 @@ import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { maskablePlaces, maskText } from "./masking.js";
+import { readRowFeeds, tokenMetrics } from "./read-rows.js";
 import { slices, type Task, vocabularyOf } from "./task.js";
 
 /** Tokens that a prediction names for each mask. */
@@ -59,22 +59,13 @@ export const fillMask: Task = {
 
   outputs: (target) => (target.kind === "tokens" ? target.vocabulary.size : 1),
 
-  feeds(batch, examples) {
-    const rows = examples.flatMap(({ reads }, b) => (reads ?? []).map((read) => batch.textStarts[b]! + read));
-    return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels, reads }) => labels ?? (reads ?? []).map(() => 0))) };
-  },
+  feeds: readRowFeeds,
 
   loss: (logits, batch) => crossEntropySum(logits, batch.classes),
 
   keep: { width: keptWidth, of: keptOf },
 
-  evaluate(outputs, examples) {
-    const kept = outputs.flatMap((output) => slices(output, keptWidth));
-    const truth = examples.flatMap(({ labels }) => labels ?? []);
-    const loss = kept.reduce((total, row) => total + row[0]!, 0) / kept.length;
-    const right = kept.filter((row, i) => row[1] === truth[i]).length;
-    return { loss, metrics: { perplexity: Math.exp(loss), accuracy: right / kept.length } };
-  },
+  evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
 
   headline: () => "loss",
 

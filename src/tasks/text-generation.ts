@@ -1,10 +1,10 @@
-import { i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
+import { readRowFeeds, tokenMetrics } from "./read-rows.js";
 import { type Example, slices, type Task, vocabularyOf } from "./task.js";
 
 /** Numbers kept of a token's logits: its loss, and the likeliest token. */
@@ -34,10 +34,7 @@ export const textGeneration: Task = {
 
   outputs: (target) => vocabularyOf(target).size,
 
-  feeds(batch, examples) {
-    const rows = examples.flatMap(({ reads }, b) => (reads ?? []).map((read) => batch.textStarts[b]! + read));
-    return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels }) => labels ?? [])) };
-  },
+  feeds: readRowFeeds,
 
   loss: (logits, batch) => crossEntropySum(logits, batch.classes),
 
@@ -46,13 +43,7 @@ export const textGeneration: Task = {
     of: (row, label) => Float32Array.of(label === undefined ? Number.NaN : -logSoftmax(row)[label]!, argmax(row)),
   },
 
-  evaluate(outputs, examples) {
-    const kept = outputs.flatMap((output) => slices(output, keptWidth));
-    const truth = examples.flatMap(({ labels }) => labels ?? []);
-    const loss = kept.reduce((total, row) => total + row[0]!, 0) / kept.length;
-    const right = kept.filter((row, i) => row[1] === truth[i]).length;
-    return { loss, metrics: { perplexity: Math.exp(loss), accuracy: right / kept.length } };
-  },
+  evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
 
   headline: () => "loss",
 

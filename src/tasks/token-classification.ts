@@ -1,10 +1,10 @@
-import { i32 } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { entityScores } from "./entities.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { accuracy } from "./metrics.js";
+import { readRowFeeds } from "./read-rows.js";
 import type { Task } from "./task.js";
 
 /** Words to tags in BIO notation; each word is judged at its first piece. transformers' ForTokenClassification. */
@@ -45,10 +45,7 @@ export const tokenClassification = {
 
   outputs: (target) => (target.kind === "classes" ? target.labels.length : 1),
 
-  feeds(batch, examples) {
-    const rows = examples.flatMap(({ reads }, b) => (reads ?? []).map((read) => batch.textStarts[b]! + read));
-    return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels, reads }) => labels ?? (reads ?? []).map(() => 0))) };
-  },
+  feeds: readRowFeeds,
 
   loss: (logits, batch) => crossEntropySum(logits, batch.classes),
 

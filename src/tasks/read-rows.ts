@@ -1,0 +1,22 @@
+import { type Feeds, i32 } from "../core/tensor.js";
+import type { PackedBatch } from "../data/collate.js";
+import { type Example, type Metrics, type Outputs, slices } from "./task.js";
+
+/** The inputs of tasks whose head reads some rows of each text: those rows [L], and the class that each is to give. */
+export function readRowFeeds(batch: PackedBatch, examples: readonly Example[]): Feeds {
+  const rows = examples.flatMap(({ reads }, b) => (reads ?? []).map((read) => batch.textStarts[b]! + read));
+  return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels, reads }) => labels ?? (reads ?? []).map(() => 0))) };
+}
+
+/** The mean loss of a token in nats, its perplexity and how often the likeliest token is right, from kept rows [loss, likeliest token, …] of `width` numbers. */
+export function tokenMetrics(
+  outputs: Outputs,
+  examples: readonly Example[],
+  width: number,
+): { readonly loss: number; readonly metrics: Metrics } {
+  const kept = outputs.flatMap((output) => slices(output, width));
+  const truth = examples.flatMap(({ labels }) => labels ?? []);
+  const loss = kept.reduce((total, row) => total + row[0]!, 0) / kept.length;
+  const right = kept.filter((row, i) => row[1] === truth[i]).length;
+  return { loss, metrics: { perplexity: Math.exp(loss), accuracy: right / kept.length } };
+}
