@@ -2,6 +2,7 @@ import type { BatchInputs } from "../core/batch.js";
 import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
+import { layoutOf } from "../methods/layout.js";
 import type {
   Attachment,
   AttentionSite,
@@ -90,7 +91,7 @@ export class ModelBuilder {
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
     this.#options = options;
-    this.#keysAhead = options.attachments.reduce((total, { method, config }) => total + (method.layout?.(config).positionOffset ?? 0), 0);
+    this.#keysAhead = layoutOf(options.attachments).positionOffset;
   }
 
   /** What was announced. Throws WeightError that lists all weights which the checkpoint lacks and nothing else brings. */

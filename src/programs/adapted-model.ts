@@ -1,6 +1,7 @@
 import { batchInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import { AttachError, ModelError } from "../errors.js";
+import { layoutOf } from "../methods/layout.js";
 import type { Attachment, Child, ConfigOrigin, Method, Sites } from "../methods/method.js";
 import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
@@ -12,7 +13,6 @@ import { expand, gather, reshape } from "../ops/movement.js";
 import { sum } from "../ops/reduce.js";
 import type { Target, Task } from "../tasks/task.js";
 import type { BaseModel } from "./base-model.js";
-import { layoutOf } from "./limits.js";
 import { paramsOf } from "./program.js";
 
 /** A model's task: which head it has and what that head gives. */
@@ -52,8 +52,7 @@ export function headOf(model: BaseModel, { task, layers }: Pick<TaskHead, "task"
 function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
   const { task, target } = taskHead;
   const head = headOf(model, taskHead);
-  const layout = layoutOf(attachments);
-  const batch = batchInputs(task.onePerText, layout);
+  const batch = batchInputs(task.onePerText, layoutOf(attachments));
   const rate =
     dropout === undefined
       ? undefined

@@ -45,10 +45,7 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const brought = broughtOutputs(model, published, task === null ? head.task : taskNamed(task));
   if (brought !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
-  const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const leaves = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
-  const graph = Object.fromEntries(leaves.map(({ value, leaf }) => [leaf.path, value]));
-  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
+  return { head, attachment, params: await fitted(model, published, head, attachment, ownGraph(model, head, attachment)) };
 }
 
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
@@ -60,11 +57,27 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 
-/** An adapter's parameters, without the head's. */
-function ownParams(model: BaseModel, head: TaskHead, attachment: Attachment): readonly WantedParam[] {
+/** An adapter's parameters in the forward pass, without the head's, by their paths. */
+function ownGraph(model: BaseModel, head: TaskHead, attachment: Attachment): Readonly<Record<string, Value>> {
   const weights = new Set(survey(model, head).weights.map(({ path }) => path));
-  const read = storedParams(forwardGraph(model, head, [attachment])).filter(({ path }) => !weights.has(path));
-  return distinct([...read, ...heldParams(model, head, attachment)]);
+  const leaves = paramsOf(forwardGraph(model, head, [attachment])).filter(({ leaf }) => !weights.has(leaf.path));
+  return Object.fromEntries(leaves.map(({ value, leaf }) => [leaf.path, value]));
+}
+
+/** What files hold of an adapter and of all that it holds, without the head. */
+function ownParams(model: BaseModel, head: TaskHead, attachment: Attachment): readonly WantedParam[] {
+  return wantedParams(model, head, attachment, ownGraph(model, head, attachment));
+}
+
+/** What files hold of a graph and of all that its adapter holds. */
+function wantedParams(
+  model: BaseModel,
+  head: TaskHead,
+  attachment: Attachment,
+  graph: Readonly<Record<string, Value>>,
+): readonly WantedParam[] {
+  const all = [...storedParams(graph), ...heldParams(model, head, attachment)];
+  return [...new Map(all.map((param) => [param.path, param])).values()];
 }
 
 /**
@@ -75,10 +88,6 @@ function heldParams(model: BaseModel, head: TaskHead, { children }: Attachment):
   return children.flatMap(({ name, attachment }) =>
     ownParams(model, head, attachment).map(({ path, shape }) => ({ path: `${name}:${path}`, shape })),
   );
-}
-
-function distinct(params: readonly WantedParam[]): readonly WantedParam[] {
-  return [...new Map(params.map((param) => [param.path, param])).values()];
 }
 
 /** The parameters of a graph that files hold: those that are not computed from others. */
@@ -96,7 +105,7 @@ async function fitted(
   attachment: Attachment,
   graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
-  const wanted = distinct([...storedParams(graph), ...heldParams(model, head, attachment)]);
+  const wanted = wantedParams(model, head, attachment, graph);
   const { faults, read } = published.fit(wanted, placeOf(model, attachment));
   checkFit(published, faults);
   const known = await read();

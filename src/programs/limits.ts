@@ -1,16 +1,7 @@
-import { type Layout, plainLayout } from "../core/batch.js";
 import type { Packing } from "../data/collate.js";
+import { layoutOf } from "../methods/layout.js";
 import type { Attachment } from "../methods/method.js";
 import type { BaseModel } from "./base-model.js";
-
-/** What the attached methods put in front of each text, all together. */
-export function layoutOf(attachments: readonly Attachment[]): Layout {
-  const layouts = attachments.map(({ method, config }) => method.layout?.(config) ?? plainLayout);
-  return {
-    virtualTokens: layouts.reduce((total, { virtualTokens }) => total + virtualTokens, 0),
-    positionOffset: layouts.reduce((total, { positionOffset }) => total + positionOffset, 0),
-  };
-}
 
 /** How texts stand in a model's batches with these methods. */
 export function packingOf(model: BaseModel, attachments: readonly Attachment[]): Packing {
