@@ -15,7 +15,12 @@ const good: readonly Row[] = [
   { text: "a long film", label: "film" },
 ];
 const check = (rows: readonly Row[], evalRows?: readonly Row[], limit = 50): DataReport =>
-  checkRows(table(rows), { task: textClassification, limit, evalRows: evalRows === undefined ? undefined : table(evalRows, "test.jsonl") });
+  checkRows(table(rows), {
+    task: textClassification,
+    limit,
+    scope: { train_on_prompt: false, last_turn_only: false },
+    evalRows: evalRows === undefined ? undefined : table(evalRows, "test.jsonl"),
+  });
 
 describe("checkRows", () => {
   test("good rows have no faults; labels are counted, the most frequent first", () => {
