@@ -28,6 +28,8 @@ export interface LinearSite {
   readonly bias: boolean;
   /** Whether the checkpoint holds the weight as [in, out] (transformers' Conv1D) and not as [out, in]. */
   readonly transposed?: boolean;
+  /** Path of another module's weight that serves as this layer's too. */
+  readonly tied?: string;
 }
 
 /** The place where a sub-layer's output joins the residual stream. */
