@@ -166,7 +166,7 @@ async function linearWeights({ path, inFeatures, outFeatures, bias, transposed }
 
 function paramsAt({ params }: Adapter, { path }: LinearSite): (name: string) => Tensor<"float32"> {
   return (name) => {
-    const tensor = params.get(`${path}.${name}`);
+    const tensor = params.get(`${path}.${name}`) ?? params.get(name);
     if (tensor === undefined) throw new WeightError(`the adapter lacks ${path}.${name}`);
     return tensor;
   };
