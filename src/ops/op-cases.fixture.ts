@@ -4,7 +4,7 @@ import { geluOp, geluSlopeOp } from "./activation.js";
 import { attentionCases } from "./attention-cases.fixture.js";
 import * as elementwise from "./elementwise.js";
 import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
-import { crossEntropyOp, oneHotOp } from "./loss.js";
+import { lossCases } from "./loss-cases.fixture.js";
 import {
   concat,
   concatOp,
@@ -335,29 +335,5 @@ export const opCases: readonly OpCase[] = [
   }),
   ...normCases,
   ...attentionCases,
-  opCase({
-    op: crossEntropyOp,
-    title: "of each row",
-    inputs: { logits: randomTensor([3, 5], "logits", -3, 3), classes: i32([4, 0, 2]) },
-    shapes: { logits: ["L", 5], classes: ["L"] },
-    sizes: { L: 3 },
-    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
-    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(5, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
-  }),
-  opCase({
-    op: crossEntropyOp,
-    title: "of logits as large as ±50",
-    inputs: { logits: f32([50, -50, 49.5, -50, 50, 0, 50, 50, -50], [3, 3]), classes: i32([0, 0, 2]) },
-    fixed: ["logits"],
-    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
-    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(3, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
-  }),
-  opCase({
-    op: oneHotOp,
-    title: "of each row's class",
-    inputs: { classes: i32([3, 0, 1, 3, 2]) },
-    shapes: { classes: ["L"] },
-    build: ({ classes }) => apply1(oneHotOp, [classes], { classes: 4 }),
-    reference: ({ classes }) => tabulate([5, 4], (i, j) => (classes(i) === j ? 1 : 0)),
-  }),
+  ...lossCases,
 ];
