@@ -22,6 +22,7 @@ import {
 } from "./movement.js";
 import { normCases } from "./norm-cases.fixture.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
+import { afterOp } from "./recompute.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
 import { type At, awayFromZero, erfOf, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
@@ -335,5 +336,13 @@ export const opCases: readonly OpCase[] = [
   }),
   ...normCases,
   ...attentionCases,
+  opCase({
+    op: afterOp,
+    title: "of a value of the same shape",
+    inputs: { x: randomTensor([3, 2], "x"), signal: randomTensor([3, 2], "signal") },
+    shapes: { x: ["T", 2], signal: ["T", 2] },
+    build: ({ x, signal }) => apply1(afterOp, [x, signal], null),
+    reference: ({ x }) => tabulate([3, 2], x),
+  }),
   ...lossCases,
 ];

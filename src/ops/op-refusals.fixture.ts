@@ -7,6 +7,7 @@ import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
+import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 import { show } from "./shapes.js";
@@ -168,5 +169,6 @@ export const refusals: readonly Refusal[] = [
       `got ${types.map(show).join(", ")}; expected hidden [L, D], a table [V, D], int32 classes [L] and perhaps a bias [V]`,
     ),
   ),
+  refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
 ];
