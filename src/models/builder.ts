@@ -81,6 +81,7 @@ export class ModelBuilder {
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
   readonly #penalties: Value[] = [];
+  readonly #layerInputs: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   /** Keys that methods put in front of each text's own in attention. */
@@ -123,6 +124,17 @@ export class ModelBuilder {
   /** Scalars that methods add to the loss. */
   penalties(): readonly Value[] {
     return this.#penalties;
+  }
+
+  /** Hidden states on their way into the layers, in order. */
+  layerInputs(): readonly Value[] {
+    return this.#layerInputs;
+  }
+
+  /** Announces hidden states as a layer's input, from which training may compute the layer a second time. */
+  layerInput(h: Value): Value {
+    this.#layerInputs.push(h);
+    return h;
   }
 
   /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
