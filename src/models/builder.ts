@@ -1,5 +1,5 @@
 import type { BatchInputs } from "../core/batch.js";
-import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
+import { leaf, type ParamLeaf, type Value, type WeightLeaf } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
 import { layoutOf } from "../methods/layout.js";
@@ -26,6 +26,7 @@ import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
 import { sum } from "../ops/reduce.js";
+import type { StoredMatrix, WeightForm } from "../ops/weight-form.js";
 
 /** What a builder is given. */
 export interface BuilderOptions {
@@ -38,6 +39,8 @@ export interface BuilderOptions {
   readonly attachments: readonly Attachment[];
   /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
   readonly dropout?: ((configured: number) => number) | undefined;
+  /** How frozen matrices of linear layers are stored; float32 by default. */
+  readonly form?: WeightForm | undefined;
 }
 
 /** What a linear layer may say beyond its sizes. */
@@ -172,7 +175,9 @@ export class ModelBuilder {
     const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
     const weight = this.weight(own ? `${path}.weight` : tied, shape, init);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    const product = (input: Value, addend?: Value): Value => gemm(input, weight, { transB: !transposed }, addend);
+    const form = weight.source.kind === "weight" && role !== "head" ? this.#options.form : undefined;
+    const [product, squaredNorms] =
+      form === undefined ? floatProduct(weight, transposed) : storedProduct(form, this.#stored(form, weight), transposed);
     let y = product(x, b);
     for (const { method, config, plan } of this.#options.attachments) {
       const call = {
@@ -180,7 +185,7 @@ export class ModelBuilder {
         y,
         matmul: (other: Value) => product(other),
         bias: b,
-        squaredNorms: () => reshape(sum(mul(weight, weight), [transposed ? 0 : 1]), [outFeatures, 1]),
+        squaredNorms: () => reshape(squaredNorms(), [outFeatures, 1]),
       };
       y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
     }
@@ -278,6 +283,21 @@ export class ModelBuilder {
     return this.#drop(name, x, this.#options.dropout?.(configured) ?? 0);
   }
 
+  /** A frozen weight as its form has it. */
+  #stored({ name: form }: WeightForm, { source, shape: sizes }: Value): StoredMatrix {
+    const { path } = source as WeightLeaf;
+    const shape = [Number(sizes[0]), Number(sizes[1])] as const;
+    return {
+      shape,
+      part: (name, type) => {
+        const key = `${path}#${form}.${name}`;
+        const value = this.#leaves.get(key) ?? leaf({ kind: "weight", path, part: { form, name, shape } }, type);
+        this.#leaves.set(key, value);
+        return value;
+      },
+    };
+  }
+
   #headPlaces(heads: number): HeadPlaces {
     const places = this.#places.get(heads) ?? headPlaces(this.batch, heads);
     this.#places.set(heads, places);
@@ -335,4 +355,16 @@ export class ModelBuilder {
   #drop(name: string, x: Value, rate: number): Value {
     return rate === 0 ? x : mul(x, leaf({ kind: "mask", name, rate }, x.type));
   }
+}
+
+type Product = (x: Value, addend?: Value) => Value;
+
+/** How a layer multiplies by its weight, held as [out, in], or as [in, out] where it is transposed; and the squared norms of its outputs' weights. */
+function floatProduct(weight: Value, transposed: boolean): readonly [Product, () => Value] {
+  return [(x, addend) => gemm(x, weight, { transB: !transposed }, addend), () => sum(mul(weight, weight), [transposed ? 0 : 1])];
+}
+
+/** The same where a form stores the weight. */
+function storedProduct(form: WeightForm, matrix: StoredMatrix, transposed: boolean): readonly [Product, () => Value] {
+  return [(x, addend) => form.product(x, matrix, !transposed, addend), () => form.squaredNorms(matrix, !transposed)];
 }
