@@ -1,5 +1,6 @@
 import { apply1, type OpDef, type TensorType, type Value } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
+import { scaled } from "./linear.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";
 
@@ -14,15 +15,18 @@ const tiny = 1e-30;
 interface Q8Attrs {
   readonly matrix: StoredMatrix;
   readonly transB: boolean;
+  /** A factor on the product, not on the addend; costs nothing. */
+  readonly alpha: number;
 }
 
 /**
- * (s ∘ round(x / s)) · (W ∘ sW) + addend with x [T, K] rounded by rows, s = max|x| / 127, and W int8 [K, N] scaled by columns sW [N]. A row's
+ * alpha·(s ∘ round(x / s)) · (W ∘ sW) + addend with x [T, K] rounded by rows, s = max|x| / 127, and W int8 [K, N] scaled by columns sW [N]. A row's
  * result does not depend on the others. Its gradient by x is that of x·W, as if nothing were rounded (straight-through; Bengio et al. 2013,
  * arXiv:1308.3432), computed by the matrix's other product, with the gradient rounded by rows as well.
  */
 export const q8ProductOp: OpDef<Q8Attrs> = {
   name: "q8_product",
+  addendAt: 3,
   infer: (inputs) => {
     const [x, weight, scales, addend] = inputs;
     const [K, N] = weight?.shape ?? [];
@@ -37,8 +41,13 @@ export const q8ProductOp: OpDef<Q8Attrs> = {
     expectInputs("q8_product", [x, scales!, ...inputs.slice(3)], inputs.length - 1);
     return [{ dtype: "float32", shape: [x.shape[0]!, N!] }];
   },
-  vjp: ({ attrs: { matrix, transB }, inputs, grad }) => [q8.product(grad, matrix, !transB), null, null, ...inputs.slice(3).map(() => grad)],
-  emit: (e, [x, weight, scales, addend]) => {
+  vjp: ({ attrs: { matrix, transB, alpha }, inputs, grad }) => [
+    scaled(q8.product(grad, matrix, !transB), alpha),
+    null,
+    null,
+    ...inputs.slice(3).map(() => grad),
+  ],
+  emit: (e, [x, weight, scales, addend], { alpha }) => {
     const along = e.constant(i64([1]));
     const [highest] = e.node("ReduceMax", [x!, along], { keepdims: 1 });
     const [lowest] = e.node("ReduceMin", [x!, along], { keepdims: 1 });
@@ -48,10 +57,10 @@ export const q8ProductOp: OpDef<Q8Attrs> = {
     const zero = e.constant(zeroPoint);
     const zeros = e.node("Expand", [zero, e.node("Shape", [byRow])[0]!])[0]!;
     const [rounded] = e.node("QuantizeLinear", [x!, byRow, zeros], { axis: 0 });
-    const factors = [rounded!, weight!, e.constant(f32([1], [])), scales!, zero];
+    const factors = [rounded!, weight!, e.constant(f32([alpha], [])), scales!, zero];
     const [product] = e.node("MatMulIntegerToFloat", factors, {}, { domain: "com.microsoft" });
-    const scaled = e.node("Mul", [product!, step]);
-    return addend === undefined ? scaled : e.node("Add", [scaled[0]!, addend]);
+    const whole = e.node("Mul", [product!, step]);
+    return addend === undefined ? whole : e.node("Add", [whole[0]!, addend]);
   },
 };
 
@@ -66,7 +75,7 @@ export const q8: WeightForm = {
     const [name, K, N] = transB ? (["rows", C, R] as const) : (["columns", R, C] as const);
     const weight = matrix.part(name, { dtype: "int8", shape: [K, N] });
     const scales = matrix.part(`${name}_scale`, float(N));
-    return apply1(q8ProductOp, [x, weight, scales, ...(addend === undefined ? [] : [addend])], { matrix, transB });
+    return apply1(q8ProductOp, [x, weight, scales, ...(addend === undefined ? [] : [addend])], { matrix, transB, alpha: 1 });
   },
   squaredNorms: ({ shape, part }, transB) => (transB ? part("rows_norm", float(shape[0])) : part("columns_norm", float(shape[1]))),
   store({ shape, data }, part) {
