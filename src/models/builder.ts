@@ -1,5 +1,5 @@
 import type { BatchInputs } from "../core/batch.js";
-import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
+import { leaf, type ParamLeaf, type Value, type WeightLeaf } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
 import { layoutOf } from "../methods/layout.js";
@@ -22,10 +22,10 @@ import type {
 import { isSaved, savedModules } from "../methods/targets.js";
 import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
-import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
-import { sum } from "../ops/reduce.js";
+import type { StoredMatrix, WeightForm } from "../ops/weight-form.js";
+import { floatProduct, storedProduct } from "./products.js";
 
 /** What a builder is given. */
 export interface BuilderOptions {
@@ -38,6 +38,8 @@ export interface BuilderOptions {
   readonly attachments: readonly Attachment[];
   /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
   readonly dropout?: ((configured: number) => number) | undefined;
+  /** How frozen matrices of linear layers are stored; float32 by default. */
+  readonly form?: WeightForm | undefined;
 }
 
 /** What a linear layer may say beyond its sizes. */
@@ -189,7 +191,9 @@ export class ModelBuilder {
     const own = tied === undefined || isSaved(path, this.#savedModules());
     const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    const product = (input: Value, addend?: Value): Value => gemm(input, weight, { transB: !transposed }, addend);
+    const form = weight.source.kind === "weight" && role !== "head" ? this.#options.form : undefined;
+    const [product, squaredNorms] =
+      form === undefined ? floatProduct(weight, transposed) : storedProduct(form, this.#stored(form, weight), transposed);
     let y = product(x, b);
     for (const { method, config, plan } of this.#options.attachments) {
       const call = {
@@ -197,7 +201,7 @@ export class ModelBuilder {
         y,
         matmul: (other: Value) => product(other),
         bias: b,
-        squaredNorms: () => reshape(sum(mul(weight, weight), [transposed ? 0 : 1]), [outFeatures, 1]),
+        squaredNorms: () => reshape(squaredNorms(), [outFeatures, 1]),
       };
       y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
     }
@@ -303,6 +307,21 @@ export class ModelBuilder {
   /** The model's own dropout at the rate its config states; what really happens is the trainer's `dropout` option. */
   dropout(name: string, x: Value, configured: number): Value {
     return this.#drop(name, x, this.#options.dropout?.(configured) ?? 0);
+  }
+
+  /** A frozen weight as its form has it. */
+  #stored({ name: form }: WeightForm, { source, shape: sizes }: Value): StoredMatrix {
+    const { path } = source as WeightLeaf;
+    const shape = [Number(sizes[0]), Number(sizes[1])] as const;
+    return {
+      shape,
+      part: (name, type) => {
+        const key = `${path}#${form}.${name}`;
+        const value = this.#leaves.get(key) ?? leaf({ kind: "weight", path, part: { form, name, shape } }, type);
+        this.#leaves.set(key, value);
+        return value;
+      },
+    };
   }
 
   #headPlaces(heads: number): HeadPlaces {

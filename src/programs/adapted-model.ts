@@ -13,6 +13,7 @@ import { expand, gather, reshape } from "../ops/movement.js";
 import { kept, recomputed } from "../ops/recompute.js";
 import { sum } from "../ops/reduce.js";
 import type { Target, Task } from "../tasks/task.js";
+import { type BaseDtype, formOf, pickBaseDtype } from "./base-dtype.js";
 import type { BaseModel } from "./base-model.js";
 import { paramsOf } from "./program.js";
 
@@ -66,6 +67,7 @@ function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attac
     headModules: taskHead.base === true ? [] : head.modules,
     attachments,
     dropout: rate,
+    form: formOf(model.baseDtype),
   });
   const whole = attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);
   const read =
@@ -79,6 +81,11 @@ function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attac
 /** Lists a model's sites, with no method attached. */
 export function survey(model: BaseModel, head: TaskHead): Sites {
   return build(model, head, []).sites;
+}
+
+/** The same model with its frozen matrices stored as asked; `auto` is for the model and the task of `head`. */
+export function withBaseDtype<M extends BaseModel>(model: M, head: TaskHead, choice: BaseDtype | "auto"): M {
+  return { ...model, baseDtype: choice === "auto" ? pickBaseDtype(survey(model, head)) : choice };
 }
 
 /** Modules that the checkpoint lacks, beside the head's own: they start fresh and are trained and saved with the adapter. */
