@@ -1,4 +1,4 @@
-import type { BatchInputs } from "../core/batch.js";
+import { type BatchInputs, pastName, presentName } from "../core/batch.js";
 import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
@@ -20,7 +20,7 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
+import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
@@ -80,6 +80,7 @@ export class ModelBuilder {
   readonly #embeddings: EmbeddingSite[] = [];
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
+  readonly #present = new Map<string, Value>();
   readonly #penalties: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
@@ -118,6 +119,11 @@ export class ModelBuilder {
   /** Values that stand for parameters in the published file, by their names there. */
   published(): ReadonlyMap<string, Value> {
     return this.#published;
+  }
+
+  /** All layers' keys and values of a batch that continues texts, the new ones behind the cached, by the names under which they come out. */
+  present(): ReadonlyMap<string, Value> {
+    return this.#present;
   }
 
   /** Scalars that methods add to the loss. */
@@ -249,7 +255,7 @@ export class ModelBuilder {
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
     const own = this.#headPlaces(kvHeads);
-    let kv: KeyValue = { key: splitHeads(k, own), value: splitHeads(v, own) };
+    let kv = this.#withCached(site, { key: splitHeads(k, own), value: splitHeads(v, own) });
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
@@ -284,9 +290,24 @@ export class ModelBuilder {
     return places;
   }
 
+  /** Keys and values behind those of the same layer that are cached, where the batch continues texts. */
+  #withCached({ layer, heads, headDim }: AttentionSite, { key, value }: KeyValue): KeyValue {
+    const { cache } = this.batch;
+    if (cache === undefined) return { key, value };
+    const join = (part: "key" | "value", own: Value): Value => {
+      const joined = concat([cache.past(layer, part, heads, headDim), own], 2);
+      this.#present.set(presentName(pastName(layer, part))!, joined);
+      return joined;
+    };
+    return { key: join("key", key), value: join("value", value) };
+  }
+
   #attentionMask(causal: boolean, window: number | null): Value {
+    const { cache } = this.batch;
     const name = `${causal} ${window}`;
-    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead });
+    const make = (): Value =>
+      cache === undefined ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead }) : slotMask(cache, window);
+    const mask = this.#masks.get(name) ?? make();
     this.#masks.set(name, mask);
     return mask;
   }
