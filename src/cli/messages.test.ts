@@ -174,6 +174,12 @@ describe("training, evaluation and prediction", () => {
     // The loss is the mean over the same tokens: those of all turns, end tokens included.
     expect(-predicted.reduce((sum, each) => sum + each.logprob, 0) / tokens).toBeCloseTo(losses[0]!, 4);
 
+    const some = await peft(["evaluate", ...adapter, "--data", at("rows.jsonl"), "--max-length", "25", "--json"]);
+    expect([some.code, some.stderr]).toEqual([0, expect.stringContaining("of 1 of 3 rows all that was to be judged is cut off")]);
+    expect((some.json() as { loss: number }[])[0]!.loss).toBeGreaterThan(0);
+    const none = await peft(["evaluate", ...adapter, "--data", at("rows.jsonl"), "--max-length", "3"]);
+    expect([none.code, none.stderr]).toEqual([1, expect.stringMatching(/E_DATA.*rows\.jsonl: all that was to be judged is cut off/)]);
+
     const cut = await peft(train("rows.jsonl", "--eval", at("rows.jsonl"), "--max-length", "25"));
     expect(cut.json()[0]).toMatchObject({ train_rows: 2, truncated_rows: 2, dropped_rows: 1 });
     const people = await peft(train("rows.jsonl", "--eval", at("rows.jsonl"), "--max-length", "25").filter((flag) => flag !== "--json"));
