@@ -62,6 +62,8 @@ export interface Task {
     readonly required: readonly string[];
     readonly optional: readonly string[];
     readonly labels: readonly string[];
+    /** Columns that hold lists. */
+    readonly lists?: readonly string[];
     /** Other sets of columns that make a row instead of the required ones. */
     readonly alternatives?: readonly (readonly string[])[];
   };
