@@ -25,7 +25,13 @@ it.each(names)("%s.gguf gives transformers' logits", async (name) => {
   const model = await openBaseModel(await ggufModel(directory(golden), `${name}.gguf`), { id: name, runtime });
   const ready = await predictor(model, withoutAdapter(model, textGeneration));
   const { tokens, logits } = models[name]!;
-  const example = { ids: Int32Array.from(tokens), typeIds: new Int32Array(tokens.length), labels: undefined, truncated: false, reads: [tokens.length - 1] };
+  const example = {
+    ids: Int32Array.from(tokens),
+    typeIds: new Int32Array(tokens.length),
+    labels: undefined,
+    truncated: false,
+    reads: [tokens.length - 1],
+  };
   const [got] = await ready.run([example], true);
   await ready.dispose();
   expect(got).toHaveLength(logits.length);
@@ -35,5 +41,7 @@ it.each(names)("%s.gguf gives transformers' logits", async (name) => {
 it.each(names)("%s.gguf splits texts as the tokenizer that it was made from", async (name) => {
   const tokenizer = await loadTokenizer(await ggufModel(directory(golden), `${name}.gguf`));
   const got = texts.map((text) => [...tokenizer.encode(text).ids]);
-  expect(Object.fromEntries(texts.map((text, i) => [text, got[i]]))).toEqual(Object.fromEntries(texts.map((text, i) => [text, models[name]!.ids[i]])));
+  expect(Object.fromEntries(texts.map((text, i) => [text, got[i]]))).toEqual(
+    Object.fromEntries(texts.map((text, i) => [text, models[name]!.ids[i]])),
+  );
 });

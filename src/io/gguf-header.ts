@@ -26,7 +26,7 @@ export interface GgufHeader {
 const DAMAGED = "The file may be damaged or only partly downloaded: download it again.";
 /** Bytes read at first; doubled until the header is complete. A tokenizer of 50,000 tokens takes 2 MB. */
 const FIRST_READ = 2 ** 22;
-const MAX_HEADER = 2 ** 29;
+const MAX_HEADER = 2 ** 27;
 const MAX_DIMENSIONS = 4;
 
 /** What a value of each type takes at least, in bytes: the file must be able to hold as many as an array claims. */
@@ -190,7 +190,7 @@ function cursor(bytes: Uint8Array<ArrayBuffer>, fileSize: number, where: string)
     () => view.getFloat32(take(4), true),
     () => view.getUint8(take(1)) !== 0,
     () => string("metadata"),
-    () => damaged("unreachable"),
+    () => damaged("an array where none can be"), // values of this type are read below
     () => whole(view.getBigUint64(take(8), true)),
     () => whole(view.getBigInt64(take(8), true)),
     () => view.getFloat64(take(8), true),
@@ -201,6 +201,7 @@ function cursor(bytes: Uint8Array<ArrayBuffer>, fileSize: number, where: string)
     if (depth >= 4) return damaged(`metadata ${quote(key)}: arrays in arrays, more than 4 deep`);
     const element = view.getUint32(take(4), true);
     const n = count(`elements of metadata ${quote(key)}`, least[element] ?? 1);
+    if (at + n * (least[element] ?? 1) > bytes.byteLength) throw new Incomplete();
     const values: GgufValue[] = [];
     for (let i = 0; i < n; i++) values.push(value(element, key, depth + 1));
     return values;
