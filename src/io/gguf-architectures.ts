@@ -135,3 +135,19 @@ export function ggufPath(
     heads: block === undefined ? undefined : reordered[module],
   };
 }
+
+/** The GGUF tensor of one of Hugging Face's paths, and the heads by which its rows are reordered; undefined for a path that the architecture does not have. */
+export function ggufName(
+  { modules, layers, layer, reordered }: GgufArchitecture,
+  path: string,
+): { readonly name: string; readonly heads: "head_count" | "head_count_kv" | undefined } | undefined {
+  const match = /^(?<module>.+)\.(?<kind>weight|bias)$/.exec(path)?.groups;
+  const inLayer = path.startsWith(`${layers}.`)
+    ? /^(?<block>\d+)\.(?<module>.+)$/.exec(match?.module?.slice(layers.length + 1) ?? "")?.groups
+    : undefined;
+  const wanted = inLayer?.module ?? match?.module;
+  const found = Object.entries(inLayer === undefined ? modules : layer).find(([, each]) => each === wanted)?.[0];
+  if (found === undefined) return undefined;
+  const name = `${inLayer === undefined ? "" : `blk.${inLayer.block}.`}${found}.${match!.kind}`;
+  return { name, heads: inLayer === undefined ? undefined : reordered[found] };
+}
