@@ -78,40 +78,53 @@ export const q8: WeightForm = {
     return apply1(q8ProductOp, [x, weight, scales, ...(addend === undefined ? [] : [addend])], { matrix, transB, alpha: 1 });
   },
   squaredNorms: ({ shape, part }, transB) => (transB ? part("rows_norm", float(shape[0])) : part("columns_norm", float(shape[1]))),
-  store({ shape, data }, part) {
-    const [R, C] = [shape[0]!, shape[1]!];
-    const [side, what] = part.split("_");
-    const at = side === "rows" ? (n: number, k: number): number => data[n * C + k]! : (n: number, k: number): number => data[k * C + n]!;
-    const [N, K] = side === "rows" ? [R, C] : [C, R];
-    const scales = Float32Array.from({ length: N }, (_, n) => magnitude(K, (k) => at(n, k)) / steps);
-    if (what === "scale") return f32(scales);
-    const values = rounded(K, N, at, scales);
-    if (what === undefined) return { dtype: "int8", shape: [K, N], data: values };
-    return f32(scales.map((scale, n) => scale * scale * squares(values, n, N)));
+  store(matrix, parts) {
+    const sides = new Map<string, Scaled>();
+    return Object.fromEntries(
+      parts.map((part) => {
+        const [side, what] = part.split("_");
+        const { values, scales } = sides.get(side!) ?? scaledIntegers(matrix, side === "rows");
+        sides.set(side!, { values, scales });
+        return [part, what === undefined ? values : what === "scale" ? f32(scales) : f32(squaredNorms(values, scales))];
+      }),
+    );
   },
 };
 
 const float = (size: number): TensorType => ({ dtype: "float32", shape: [size] });
 
-function magnitude(K: number, at: (k: number) => number): number {
-  let most = 0;
-  for (let k = 0; k < K; k++) most = Math.max(most, Math.abs(at(k)));
-  return most;
+/** Integers [K, N], and the step of each column. */
+interface Scaled {
+  readonly values: Tensor<"int8">;
+  readonly scales: Float32Array;
 }
 
-/** The numbers at(n, k) in steps of each n's scale, as [K, N]. */
-function rounded(K: number, N: number, at: (n: number, k: number) => number, scales: Float32Array): Int8Array {
+/** A matrix, transposed first where its columns shall be its rows, in steps of each column's largest magnitude / 127. */
+function scaledIntegers({ shape, data }: Tensor<"float32">, transpose: boolean): Scaled {
+  const [R, C] = [shape[0]!, shape[1]!];
+  const [K, N] = transpose ? [C, R] : [R, C];
+  // of number (k, n) in `data`
+  const [stepK, stepN] = transpose ? [1, C] : [C, 1];
+  const scales = new Float32Array(N);
+  for (let n = 0; n < N; n++) {
+    let most = 0;
+    for (let k = 0; k < K; k++) most = Math.max(most, Math.abs(data[k * stepK + n * stepN]!));
+    scales[n] = most / steps;
+  }
   const values = new Int8Array(K * N);
   for (let n = 0; n < N; n++) {
     const scale = scales[n]!;
-    if (scale > 0) for (let k = 0; k < K; k++) values[k * N + n] = Math.round(at(n, k) / scale);
+    if (scale > 0) for (let k = 0; k < K; k++) values[k * N + n] = Math.round(data[k * stepK + n * stepN]! / scale);
   }
-  return values;
+  return { values: { dtype: "int8", shape: [K, N], data: values }, scales };
 }
 
-/** Σ values[k, n]² over k. */
-function squares(values: Int8Array, n: number, N: number): number {
-  let total = 0;
-  for (let i = n; i < values.length; i += N) total += values[i]! ** 2;
-  return total;
+/** The squared norm of each column. */
+function squaredNorms({ data }: Tensor<"int8">, scales: Float32Array): Float32Array {
+  const N = scales.length;
+  return scales.map((scale, n) => {
+    let total = 0;
+    for (let i = n; i < data.length; i += N) total += data[i]! ** 2;
+    return scale * scale * total;
+  });
 }

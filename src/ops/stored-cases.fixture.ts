@@ -19,7 +19,7 @@ export function storedInputs(
     part: (name, type) => {
       const value = values.get(name) ?? input(name, type.dtype, type.shape);
       values.set(name, value);
-      feeds[name] = form.store(matrix, name);
+      feeds[name] = form.store(matrix, [name], "matrix")[name]!;
       return value;
     },
   };

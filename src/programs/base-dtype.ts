@@ -1,6 +1,6 @@
 import * as z from "zod";
-import type { StoredPart } from "../core/graph.js";
-import type { Tensor } from "../core/tensor.js";
+import { feedName, type WeightLeaf } from "../core/graph.js";
+import type { Feeds, Tensor } from "../core/tensor.js";
 import type { Sites } from "../methods/method.js";
 import type { WeightForm } from "../ops/weight-form.js";
 import { weightForms } from "../ops/weight-forms.js";
@@ -31,7 +31,18 @@ export function formOf(dtype: BaseDtype): WeightForm | undefined {
   return weightForms.find(({ name }) => name === dtype);
 }
 
-/** One of the tensors that store a weight. */
-export function storedPart(weight: Tensor<"float32">, { form, name }: StoredPart): Tensor {
-  return weightForms.find((each) => each.name === form)!.store(weight, name);
+/** Tensors of a weight as programs read it, by the names under which they are fed: itself, or parts of the forms that store it. */
+export function storedTensors(weight: Tensor<"float32">, leaves: readonly WeightLeaf[]): Feeds {
+  const whole = leaves.filter(({ part }) => part === undefined).map((leaf) => [feedName(leaf)!, weight] as const);
+  const parts = weightForms.flatMap(({ name, store }) => {
+    const own = leaves.filter(({ part }) => part?.form === name);
+    if (own.length === 0) return [];
+    const tensors = store(
+      weight,
+      own.map(({ part }) => part!.name),
+      own[0]!.path,
+    );
+    return own.map((leaf) => [feedName(leaf)!, tensors[leaf.part!.name]!] as const);
+  });
+  return Object.fromEntries([...whole, ...parts]);
 }
