@@ -26,7 +26,7 @@ interface Q8Attrs {
  */
 export const q8ProductOp: OpDef<Q8Attrs> = {
   name: "q8_product",
-  addendAt: 3,
+  addend: ([, , , addend]) => addend,
   infer: (inputs) => {
     const [x, weight, scales, addend] = inputs;
     const [K, N] = weight?.shape ?? [];

@@ -6,7 +6,7 @@ import type { WeightForm } from "../ops/weight-form.js";
 import { weightForms } from "../ops/weight-forms.js";
 
 /** How the frozen matrices of linear layers may be stored: the values of `--base-dtype` but for "auto". */
-export const BASE_DTYPES = ["f32", "q8"] as const;
+export const BASE_DTYPES = ["f32", "f16", "q8", "q4", "nf4"] as const;
 
 /** How the frozen matrices of linear layers are stored. */
 export type BaseDtype = (typeof BASE_DTYPES)[number];
@@ -15,7 +15,7 @@ export type BaseDtype = (typeof BASE_DTYPES)[number];
 export const baseDtypeOption = z
   .enum([...BASE_DTYPES, "auto"])
   .default("f32")
-  .describe("how frozen matrices are stored: f32 exact, q8 fast, auto for what suits model and task");
+  .describe("how frozen matrices are stored: f32 exact, q8 fast, f16, q4 and nf4 small, auto for what suits model and task");
 
 /** Fewer numbers than this in a model's frozen matrices, and there is no time to be gained by storing them otherwise. */
 const worthwhile = 1e6;
