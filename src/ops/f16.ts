@@ -9,10 +9,11 @@ export const f16 = denseForm({
   parts: (shape) => ({ values: { dtype: "float16", shape } }),
   quantize({ shape, data }, path) {
     const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-    const values = Uint16Array.from(bits, halfBits);
-    const large = values.findIndex((half) => (half & 0x7fff) === 0x7c00);
-    if (large >= 0) {
-      throw new WeightError(`${path}: ${data[large]} is too large for f16, whose largest number is 65504`, {
+    const values = new Uint16Array(data.length);
+    for (let i = 0; i < bits.length; i++) {
+      values[i] = halfBits(bits[i]!);
+      if ((values[i]! & 0x7fff) !== 0x7c00) continue;
+      throw new WeightError(`${path}: ${data[i]} is too large for f16, whose largest number is 65504`, {
         hint: "choose base dtype f32 or q8",
       });
     }

@@ -8,7 +8,7 @@ export type FirstHalf = "high" | "low";
 export function packCodes(codes: Uint8Array, first: FirstHalf): Uint8Array {
   const [even, odd] = first === "high" ? [4, 0] : [0, 4];
   const bytes = new Uint8Array(Math.ceil(codes.length / 2));
-  for (const [i, code] of codes.entries()) bytes[i >> 1]! |= code << (i % 2 === 0 ? even : odd);
+  for (let i = 0; i < codes.length; i++) bytes[i >> 1]! |= codes[i]! << (i % 2 === 0 ? even : odd);
   return bytes;
 }
 

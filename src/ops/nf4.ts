@@ -19,9 +19,10 @@ const blockSize = 64;
 
 /** The code of a number in [-1, 1]: that of the nearest of the 16. */
 function codeOf(x: number): number {
-  let code = 0;
-  for (const step of [8, 4, 2, 1]) if (x > borders[code + step - 1]!) code += step;
-  return code;
+  let code = x > borders[7]! ? 8 : 0;
+  if (x > borders[code + 3]!) code += 4;
+  if (x > borders[code + 1]!) code += 2;
+  return x > borders[code]! ? code + 1 : code;
 }
 
 const blocksOf = (count: number): number => Math.ceil(count / blockSize);
@@ -38,12 +39,14 @@ export const nf4 = denseForm({
   }),
   quantize({ data }) {
     const absmax = new Float32Array(blocksOf(data.length));
-    for (const [i, value] of data.entries()) {
-      const block = Math.floor(i / blockSize);
-      absmax[block] = Math.max(absmax[block]!, Math.abs(value));
-    }
     const codes = new Uint8Array(data.length);
-    for (const [i, value] of data.entries()) codes[i] = codeOf(value === 0 ? 0 : Math.fround(value / absmax[Math.floor(i / blockSize)]!));
+    for (let block = 0; block < absmax.length; block++) {
+      const [first, end] = [block * blockSize, Math.min((block + 1) * blockSize, data.length)];
+      let most = 0;
+      for (let i = first; i < end; i++) most = Math.max(most, Math.abs(data[i]!));
+      absmax[block] = most;
+      for (let i = first; i < end; i++) codes[i] = codeOf(most === 0 ? 0 : Math.fround(data[i]! / most));
+    }
     const bytes = packCodes(codes, "high");
     return { codes: { dtype: "uint8", shape: [bytes.length], data: bytes }, absmax: f32(absmax) };
   },

@@ -23,16 +23,18 @@ export const q4 = denseForm({
     const codes = new Uint8Array(R * blocks * blockSize);
     const [steps, zeros] = [new Float32Array(R * blocks), new Float32Array(R * blocks)];
     for (let block = 0; block < R * blocks; block++) {
-      const first = Math.floor(block / blocks) * C + (block % blocks) * blockSize;
-      const numbers = data.subarray(first, Math.min(first + blockSize, (Math.floor(block / blocks) + 1) * C));
-      const [least, most] = numbers.reduce(([low, high], x) => [Math.min(low, x), Math.max(high, x)] as const, [
-        Infinity,
-        -Infinity,
-      ] as const);
+      const row = Math.floor(block / blocks);
+      const first = row * C + (block % blocks) * blockSize;
+      const end = Math.min(first + blockSize, (row + 1) * C);
+      let [least, most] = [data[first]!, data[first]!];
+      for (let i = first + 1; i < end; i++) {
+        least = Math.min(least, data[i]!);
+        most = Math.max(most, data[i]!);
+      }
       const step = (most - least) / 15 || Math.abs(least) || 1; // a block of equal numbers: code 0 stands for them
       steps[block] = step;
       zeros[block] = -least / step;
-      for (const [i, x] of numbers.entries()) codes[block * blockSize + i] = Math.min(15, Math.round((x - least) / step));
+      for (let i = first; i < end; i++) codes[block * blockSize + i - first] = Math.min(15, Math.round((data[i]! - least) / step));
     }
     const bytes = packCodes(codes, "low");
     return {

@@ -99,25 +99,27 @@ interface Scaled {
   readonly scales: Float32Array;
 }
 
-/** A matrix, transposed first where its columns shall be its rows, in steps of each column's largest magnitude / 127. */
-function scaledIntegers({ shape, data }: Tensor<"float32">, transpose: boolean): Scaled {
+/** A matrix [R, C] in steps of the largest magnitude / 127 of each row, turned to [C, R], or of each column. */
+function scaledIntegers({ shape, data }: Tensor<"float32">, byRow: boolean): Scaled {
   const [R, C] = [shape[0]!, shape[1]!];
-  const [K, N] = transpose ? [C, R] : [R, C];
-  // of number (k, n) in `data`
-  const [stepK, stepN] = transpose ? [1, C] : [C, 1];
-  const scales = new Float32Array(N);
-  for (let n = 0; n < N; n++) {
-    let most = 0;
-    for (let k = 0; k < K; k++) most = Math.max(most, Math.abs(data[k * stepK + n * stepN]!));
-    scales[n] = most / steps;
-  }
-  const values = new Int8Array(K * N);
-  for (let n = 0; n < N; n++) {
-    const scale = scales[n]!;
-    if (scale > 0) for (let k = 0; k < K; k++) values[k * N + n] = Math.round(data[k * stepK + n * stepN]! / scale);
-  }
-  return { values: { dtype: "int8", shape: [K, N], data: values }, scales };
+  const most = new Float32Array(byRow ? R : C);
+  for (let i = 0, r = 0; r < R; r++)
+    for (let c = 0; c < C; c++, i++) {
+      const n = byRow ? r : c;
+      const magnitude = Math.abs(data[i]!);
+      if (magnitude > most[n]!) most[n] = magnitude;
+    }
+  const inverse = Float64Array.from(most, (magnitude) => (magnitude === 0 ? 0 : steps / magnitude));
+  const values = new Int8Array(R * C);
+  for (let first = 0; first < R; first += tile)
+    for (let c = 0; c < C; c++)
+      for (let r = first; r < Math.min(R, first + tile); r++)
+        values[byRow ? c * R + r : r * C + c] = Math.round(data[r * C + c]! * inverse[byRow ? r : c]!);
+  return { values: { dtype: "int8", shape: byRow ? [C, R] : [R, C], data: values }, scales: most.map((magnitude) => magnitude / steps) };
 }
+
+/** Rows that are turned together: one cache line of bytes, of a few cache lines each. */
+const tile = 32;
 
 /** The squared norm of each column. */
 function squaredNorms({ data }: Tensor<"int8">, scales: Float32Array): Float32Array {
