@@ -83,4 +83,4 @@ export function peakBytes(outputs: Readonly<Record<string, Value>>, sizes: Reado
   return peak;
 }
 
-const bytesPer = { float32: 4, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 } as const;
+const bytesPer = { float32: 4, float16: 2, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 } as const;
