@@ -85,7 +85,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       },
     );
   }
-  // who recomputes wants little memory, and packed matrices take twice their size
+  // who recomputes wants little memory, and matrices laid out for speed take more
   const loading = loadProgram(model, graph, options.recompute ? "inference" : "training");
   loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the program is awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
