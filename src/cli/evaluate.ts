@@ -1,7 +1,8 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
-import type { Task } from "../tasks/task.js";
+import { checkScope, type Task } from "../tasks/task.js";
+import { trainingOptions } from "../train/options.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
 import { verb } from "./verb.js";
@@ -10,6 +11,8 @@ import { metricsText } from "./words.js";
 const flagShape = {
   ...modelFlags,
   data: z.string().describe("labelled rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
+  train_on_prompt: trainingOptions.shape.train_on_prompt,
+  last_turn_only: trainingOptions.shape.last_turn_only,
 };
 
 /** `peft evaluate`: metrics of the task on labelled rows. */
@@ -24,7 +27,8 @@ export const evaluateVerb = verb({
     try {
       const began = performance.now();
       const { task, target } = ready.head;
-      const examples = ready.encode(rows, options.max_length);
+      checkScope(task, options);
+      const examples = ready.encode(rows, options.max_length, options);
       const unlabelled = examples.findIndex(({ labels }) => labels === undefined);
       if (unlabelled >= 0)
         throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {

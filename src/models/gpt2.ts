@@ -67,7 +67,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
   headDropout: (c) => c.classifier_dropout ?? 0.1,
 
   heads: {
-    "text-generation": causalHead("transformer", "transformer.wte"),
+    "text-generation": { ...causalHead("transformer", "transformer.wte"), headClass: "LMHeadModel" },
     "text-classification": lastTokenHead(),
     "token-classification": eachTokenHead("classifier", (c) => c.classifier_dropout ?? 0.1),
   },
