@@ -5,8 +5,8 @@ import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
 const maxPlaces = 2048;
-/** Numbers that a head may give for one batch: with a vocabulary of 49152 tokens 256 rows, 50 MB. */
-const maxOutputs = 256 * 49152;
+/** Numbers that a head may give for one batch, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
+const maxOutputs = 2 ** 22;
 
 /**
  * Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. `whole` keeps all of them,
