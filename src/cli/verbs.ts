@@ -3,6 +3,7 @@ import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
+import { exportVerb } from "./export.js";
 import { inspectVerb } from "./inspect.js";
 import { mergeVerb } from "./merge.js";
 import { predictVerb } from "./predict.js";
@@ -22,6 +23,7 @@ export const verbs: readonly Verb[] = [
   mergeVerb,
   unmergeVerb,
   combineVerb,
+  exportVerb,
   dataCheckVerb,
   dataPreviewVerb,
   pullVerb,

@@ -67,19 +67,22 @@ export function prepareData(
         hint: "raise --max-length, or let texts be cut: --on-truncation cut",
       });
     });
-  const labelled = (table: RowTable): Example[] => {
+  // A row whose labels were all cut off teaches nothing, and there is nothing to judge in it.
+  const taughtBy = (table: RowTable, examples: readonly Example[]): readonly Example[] => {
+    const taught = examples.filter(({ labels }) => labels?.length !== 0);
+    if (taught.length > 0) return taught;
+    throw new DataError(`${table.origin}: after cutting texts at ${longest} tokens no row has anything left to learn`, {
+      hint: "raise --max-length, or shorten what stands before the labels",
+    });
+  };
+  const labelled = (table: RowTable): readonly Example[] => {
     const examples = encode(table);
     const bare = examples.findIndex(({ labels }) => labels === undefined);
-    if (bare < 0) return examples;
+    if (bare < 0) return taughtBy(table, examples);
     throw new DataError(`${table.where(bare)}: the row has no label`, { hint: "rows to evaluate on need labels as those to train on do" });
   };
   const all = encode(rows);
-  const taught = all.filter(({ labels }) => labels?.length !== 0); // a row whose labels were all cut off teaches nothing
-  if (taught.length === 0) {
-    throw new DataError(`${rows.origin}: after cutting texts at ${longest} tokens no row has anything left to learn`, {
-      hint: "raise --max-length, or shorten what stands before the labels",
-    });
-  }
+  const taught = taughtBy(rows, all);
   const parts =
     evalRows === undefined
       ? splitOff(taught, target.kind === "classes", options.seed)
