@@ -1,5 +1,5 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
@@ -63,11 +63,13 @@ export const refusals: readonly Refusal[] = [
     elementwise.detachOp,
     elementwise.erfOp,
     geluOp,
+    siluOp,
   ].flatMap((op) => [
     refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
     refusal(op, [], null, "got nothing; expected 1 input of float32"),
   ]),
   refusal(geluSlopeOp, [int(2, 3)], null, "got int32[2,3]; expected 1 input of float32"),
+  refusal(siluSlopeOp, [float(2, 3)], null, "got float32[2,3]; expected 2 inputs of float32"),
   refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
   refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
   refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
