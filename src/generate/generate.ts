@@ -29,6 +29,14 @@ export interface GeneratedText {
 /** A prompt: a text, encoded with the special tokens that the tokenizer puts before it, or the tokens themselves. */
 export type Prompt = string | readonly number[];
 
+/** What a generation is told beside its options. */
+export interface GenerateSurroundings {
+  /** Ends all texts where they are. */
+  readonly signal?: AbortSignal | undefined;
+  /** The numbers by which prompts draw, where they are a part of more; 0, 1, … by default. */
+  readonly places?: readonly number[] | undefined;
+}
+
 /**
  * Continues prompts together, yields pieces of text as they come, and returns all texts in the prompts' order. What comes out for a prompt
  * does not depend on the others; what is drawn depends on the seed and the prompt's place. Throws ConfigError for options that do not fit,
@@ -38,7 +46,7 @@ export async function* generate(
   decoder: Decoder,
   prompts: readonly Prompt[],
   given: GenerationOptions = {},
-  signal?: AbortSignal,
+  { signal, places = prompts.map((_, i) => i) }: GenerateSurroundings = {},
 ): AsyncGenerator<TextPiece, readonly GeneratedText[]> {
   const options = parseOptions("generation option", generationOptions, given);
   const { tokenizer } = decoder.model;
@@ -46,7 +54,13 @@ export async function* generate(
   const texts = prompts.map((prompt, index): OpenText => {
     const seen = typeof prompt === "string" ? [...tokenizer.encode(prompt).ids] : [...prompt];
     checkPrompt(seen, index, prompts.length, decoder.longest);
-    return { seen, own: [], stream: textStream(tokenizer, options.stop), key: keyOf(options.seed, "sample", index), finish: undefined };
+    return {
+      seen,
+      own: [],
+      stream: textStream(tokenizer, options.stop),
+      key: keyOf(options.seed, "sample", places[index] ?? index),
+      finish: undefined,
+    };
   });
   if (texts.length === 0) return [];
   const decoding = await decoder.start(texts.length);

@@ -57,6 +57,9 @@ export function sample(logits: Float32Array, seen: Iterable<number>, options: Sa
   if (options.temperature === 0) return argmax(logits);
   const { ids, probabilities } = candidates(logits, options);
   let rest = uniformAt(key, counter);
-  const drawn = probabilities.findIndex((probability) => (rest -= probability) < 0);
+  const drawn = probabilities.findIndex((probability) => {
+    rest -= probability;
+    return rest < 0;
+  });
   return ids.at(drawn)!; // -1, the last one, where rounding leaves a rest
 }
