@@ -1,4 +1,5 @@
 // The public API that runs anywhere: no Node built-in is reached from here.
+export type { ChatMessage, ChatTemplate } from "./data/chat.js";
 export { parseCsv, parseJsonl, parseParquet, type Row, type RowTable } from "./data/rows.js";
 export * from "./errors.js";
 export type { Files } from "./io/files.js";

@@ -9,7 +9,7 @@ import type { Attachment } from "../methods/method.js";
 import type { TaskHead } from "../programs/adapted-model.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { longestText } from "../programs/limits.js";
-import type { Example } from "../tasks/task.js";
+import { checkScope, type Example } from "../tasks/task.js";
 import type { TrainingOptions } from "./options.js";
 
 /** Share of the training rows held out where no evaluation rows are given. */
@@ -22,8 +22,10 @@ export interface TrainingData {
   readonly examples: readonly Example[];
   readonly evalExamples: readonly Example[];
   readonly evalSource: "given" | "held-out" | "none";
-  /** Training rows whose text was cut. */
+  /** Training rows whose text was cut, those left out included. */
   readonly truncated: number;
+  /** Training rows that are left out because nothing to learn was left of them. */
+  readonly dropped: number;
   /** A hash of all tokens and labels, to tell whether a resumed run has the same rows. */
   readonly fingerprint: string;
 }
@@ -53,20 +55,31 @@ export function prepareData(
   options: TrainingOptions,
 ): TrainingData {
   const longest = longestText(model, options.max_length, attachments);
-  const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
-  const labelled = (table: RowTable): Example[] => {
+  checkScope(task, options);
+  const encode = (table: RowTable): Example[] =>
+    table.rows.map((_, i) => {
+      const example = task.encode(table, i, target, model.tokenizer, longest, options);
+      if (!example.truncated || options.on_truncation === "cut") return example;
+      throw new DataError(`${table.where(i)}: the text is longer than ${longest} tokens`, {
+        hint: "raise --max-length, or let texts be cut: --on-truncation cut",
+      });
+    });
+  // A row whose labels were all cut off teaches nothing, and there is nothing to judge in it.
+  const taughtBy = (table: RowTable, examples: readonly Example[]): readonly Example[] => {
+    const taught = examples.filter(({ labels }) => labels?.length !== 0);
+    if (taught.length > 0) return taught;
+    throw new DataError(`${table.origin}: after cutting texts at ${longest} tokens no row has anything left to learn`, {
+      hint: "raise --max-length, or shorten what stands before the labels",
+    });
+  };
+  const labelled = (table: RowTable): readonly Example[] => {
     const examples = encode(table);
     const bare = examples.findIndex(({ labels }) => labels === undefined);
-    if (bare < 0) return examples;
+    if (bare < 0) return taughtBy(table, examples);
     throw new DataError(`${table.where(bare)}: the row has no label`, { hint: "rows to evaluate on need labels as those to train on do" });
   };
   const all = encode(rows);
-  const taught = all.filter(({ labels }) => labels?.length !== 0); // a row whose labels were all cut off teaches nothing
-  if (taught.length === 0) {
-    throw new DataError(`${rows.origin}: after cutting texts at ${longest} tokens no row has anything left to learn`, {
-      hint: "raise --max-length, or shorten what stands before the labels",
-    });
-  }
+  const taught = taughtBy(rows, all);
   const parts =
     evalRows === undefined
       ? splitOff(taught, target.kind === "classes", options.seed)
@@ -75,6 +88,7 @@ export function prepareData(
     ...parts,
     evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",
     truncated: all.filter(({ truncated }) => truncated).length,
+    dropped: all.length - taught.length,
     fingerprint: fingerprint([...parts.examples, ...parts.evalExamples]),
   };
 }
