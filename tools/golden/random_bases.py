@@ -189,7 +189,7 @@ def make_base(folder, family, name):
     config = config_of(family, tokenizer.get_vocab_size() + r.choice([0, 0, 11]), r)
     torch.manual_seed(1)
     if family in ENCODERS:
-        kinds = [transformers.AutoModel, transformers.AutoModelForMaskedLM]
+        kinds = [transformers.AutoModel, transformers.AutoModelForPreTraining]  # with a pooler, where the family has one
     else:
         kinds = [transformers.AutoModelForCausalLM] * 3 + ([transformers.AutoModel] if config.tie_word_embeddings else [])
     model = r.choice(kinds).from_config(config).float().eval()
