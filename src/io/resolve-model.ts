@@ -60,7 +60,8 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
   if (found !== undefined && (entry === undefined || (await holds(path, "config.json"))))
     return localModel(name, path, found.isDirectory());
   if (entry !== undefined && !("hub" in entry)) return catalogueModel(name, entry, options);
-  const { id, revision } = await hubName(entry?.hub ?? name, path, forms, Object.keys(names));
+  const { id, revision } =
+    entry === undefined ? await hubName(name, path, forms, Object.keys(names)) : { id: entry.hub, revision: undefined };
   try {
     const first = await fetchSnapshot({ type: "model", id, revision }, modelFiles(id), options);
     const index = first.files.find(isWeightIndex);
