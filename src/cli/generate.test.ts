@@ -148,6 +148,8 @@ describe("peft chat", () => {
     const run = await talk(
       "/adapter\nhi\n/reset\n/adapter two\nhi\n/reset\n/adapter none\nhi\n/adapter three\n/what\n/help\n/exit\nno\n",
       ...adapters,
+      "--temperature",
+      "1",
       "--json",
     );
     expect(run.code, run.stderr).toBe(0);
@@ -158,13 +160,13 @@ describe("peft chat", () => {
     expect(run.stderr).toContain('there is no adapter "three"; loaded: a, two');
     expect(run.stderr).toContain("there is no command /what");
     expect(run.stderr).toContain("/adapter NAME");
-    const alone = await peft(["generate", ...model(), "--adapter", at("two"), "--chat", "--prompt", "hi", "--json"]);
+    const alone = await peft(["generate", ...model(), "--adapter", at("two"), "--chat", "--prompt", "hi", "--temperature", "1", "--json"]);
     expect(answers[1]).toBe(alone.json()[0]!.text);
   });
 
   it("ends an answer at Ctrl-C, and goes on", async () => {
     let pieces = 0;
-    const run = await peft(["chat", "--model", at("model"), "--threads", "1", "--max-new-tokens", "30"], {
+    const run = await peft(["chat", "--model", at("model"), "--threads", "1", "--max-new-tokens", "30", "--temperature", "1"], {
       stdin: "the film\n/help\n",
       onText: (_, interrupt) => {
         pieces++;
