@@ -76,7 +76,7 @@ describe.each(families)("%s, with its keys and values kept,", (family) => {
     };
     const graph = continuationGraph(model, head, attachments);
     const program = await loadProgram(model, graph, "decoding");
-    const ready = decoder(model, attachments, graph, program, params);
+    const ready = decoder(model, attachments, graph, { run: program.run, load: async () => {} }, params);
     const decoding = await ready.start(3);
     const alone = await ready.start(1);
     const texts: number[][] = [[], [], []];
@@ -112,7 +112,8 @@ describe("a decoder", () => {
   it("whose texts are given back reads no more", async () => {
     const model = await openTinyModel(runtime, { family: "llama" });
     const graph = continuationGraph(model, withoutAdapter(model, textGeneration), []);
-    const decoding: Decoding = await decoder(model, [], graph, await loadProgram(model, graph, "decoding"), new Map()).start(1);
+    const { run } = await loadProgram(model, graph, "decoding");
+    const decoding: Decoding = await decoder(model, [], graph, { run, load: async () => {} }, new Map()).start(1);
     await decoding.next([[5]]);
     await decoding.dispose();
     await expect(decoding.next([[6]])).rejects.toThrow(/the held tensors were given back/);

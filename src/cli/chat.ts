@@ -44,9 +44,9 @@ export const chatVerb = verb({
     const model = await loadModel(options.model, loading);
     try {
       requireChatTemplate(model.tokenizer);
-      const board = await openBoard(model, Object.entries(options.adapter), loading);
+      const board = await openBoard(model, Object.entries(options.adapter), loading, options.base_dtype);
       board.use(Object.keys(options.adapter)[0] ?? null);
-      board.decoder(); // what it refuses is refused before anything is asked
+      await board.decoder().load(); // what it refuses is refused before anything is asked
       const sampling = Object.fromEntries(Object.entries(options).filter(([key]) => key in generationFields));
       return await talk(output, board, conversation(board, sampling, options.system), dialogue);
     } finally {

@@ -49,7 +49,7 @@ export const generateVerb = verb({
     const loading = { onProgress: printProgress(output), threads: options.threads ?? undefined, signal };
     const model = await loadModel(options.model, loading);
     try {
-      const board = await openBoard(model, options.adapter === null ? [] : [["default", options.adapter]], loading);
+      const board = await openBoard(model, options.adapter === null ? [] : [["default", options.adapter]], loading, options.base_dtype);
       const decoder = board.decoder({ adapter: options.adapter === null ? null : "default" });
       if (rows === undefined) return await continueOne(output, decoder, options, signal);
       const prompts = rows.rows.map((_, i) => promptRow(rows, i, model.tokenizer, options).prompt);
@@ -63,6 +63,7 @@ export const generateVerb = verb({
 /** One text, as it comes. */
 async function continueOne(output: Output, decoder: Decoder, options: Flags, signal: AbortSignal): Promise<number> {
   const prompt = textPrompt(decoder.model.tokenizer, options.prompt!, options);
+  await decoder.load();
   const began = performance.now();
   const loop = generate(decoder, [prompt], samplingOf(options), { signal });
   for (let step = await loop.next(); ; step = await loop.next()) {
@@ -87,6 +88,7 @@ async function continueAll(
   options: Flags,
   signal: AbortSignal,
 ): Promise<number> {
+  await decoder.load();
   const began = performance.now();
   const onProgress = (done: number): void => output.progress(`${done} of ${prompts.length} rows`);
   const texts = await generateAll(decoder, prompts, samplingOf(options), { batchSize: options.batch_size, signal, onProgress });

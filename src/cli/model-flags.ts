@@ -16,5 +16,6 @@ export const modelFlags = {
 export const languageModelFlags = {
   model: z.string().describe("language model: a folder, a hub id org/name[@revision], or a catalogue name"),
   system: z.string().nullable().default(null).describe("what a system message before the conversation says"),
+  base_dtype: modelFlags.base_dtype,
   threads: modelFlags.threads,
 };

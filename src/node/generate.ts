@@ -3,7 +3,12 @@ import { UsageError } from "../errors.js";
 import { type GeneratedText, generate as generateTexts } from "../generate/generate.js";
 import type { GenerationOptions } from "../generate/options.js";
 import { chatPrompt } from "../generate/prompts.js";
+import { withBaseDtype } from "../programs/adapted-model.js";
+import { withoutAdapter } from "../programs/adapter.js";
+import type { BaseDtype } from "../programs/base-dtype.js";
+import { checkWritesTexts } from "../programs/decode.js";
 import { Switchboard } from "../programs/switchboard.js";
+import { textGeneration } from "../tasks/text-generation.js";
 import { type LoadedModel, type LoadOptions, loadAdapter, loadModel } from "./load-model.js";
 
 /** What is to be continued, by what and how. */
@@ -16,6 +21,8 @@ export interface GenerateInput extends GenerationOptions {
   readonly prompt?: string | undefined;
   /** … or a conversation that the assistant is to answer, by the model's chat template. */
   readonly messages?: readonly ChatMessage[] | undefined;
+  /** How the model's frozen matrices are stored; f32 by default. */
+  readonly base_dtype?: BaseDtype | "auto" | undefined;
 }
 
 /**
@@ -24,11 +31,11 @@ export interface GenerateInput extends GenerationOptions {
  * either a prompt or messages, and as `loadModel`, `loadAdapter` and the loop do.
  */
 export async function* generate(input: GenerateInput, loading: LoadOptions = {}): AsyncGenerator<string, GeneratedText> {
-  const { model: given, adapter, prompt, messages, ...options } = input;
+  const { model: given, adapter, prompt, messages, base_dtype, ...options } = input;
   if ((prompt === undefined) === (messages === undefined)) throw new UsageError("give either a prompt or messages to generate");
   const model = typeof given === "string" ? await loadModel(given, loading) : given;
   try {
-    const board = await openBoard(model, adapter === undefined ? [] : [["default", adapter]], loading);
+    const board = await openBoard(model, adapter === undefined ? [] : [["default", adapter]], loading, base_dtype);
     try {
       const decoder = board.decoder({ adapter: adapter === undefined ? null : "default" });
       const tokens = messages === undefined ? prompt! : chatPrompt(model.tokenizer, messages);
@@ -45,16 +52,18 @@ export async function* generate(input: GenerateInput, loading: LoadOptions = {})
   }
 }
 
-/** A language model with adapters by name, folders or hub ids, none of them in use. Throws as `loadAdapter` does. */
+/** A language model with adapters by name, folders or hub ids, none of them in use. Throws as `loadAdapter` and `withoutAdapter` do. */
 export async function openBoard(
   model: LoadedModel,
   adapters: readonly (readonly [name: string, place: string])[],
   loading: LoadOptions,
+  baseDtype: BaseDtype | "auto" = "f32",
 ): Promise<Switchboard> {
-  const task = "text-generation";
-  const board = new Switchboard(model, { task });
+  checkWritesTexts(model);
+  const board = new Switchboard(withBaseDtype(model, withoutAdapter(model, textGeneration), baseDtype), { task: textGeneration.name });
   try {
-    for (const [name, place] of adapters) await board.load(name, await loadAdapter(model, place, loading));
+    for (const [name, place] of adapters)
+      await board.load(name, await loadAdapter(model, place, { ...loading, task: textGeneration.name }));
     return board;
   } catch (error) {
     await board.dispose();

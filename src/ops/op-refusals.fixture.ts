@@ -1,6 +1,6 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
-import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
@@ -149,6 +149,12 @@ export const refusals: readonly Refusal[] = [
     "got int32[P], int32[B], int32[S]; expected int32 padIndex [B*S], lengths [B] and slots [S]",
   ),
   refusal(headTokenOp, [int("T"), float("S")], { heads: 2 }, "got int32[T], float32[S]; expected int32 tokenIndex [T] and slots [S]"),
+  refusal(
+    slotMaskOp,
+    [int("B", "S"), int("P")],
+    { window: null },
+    "got int32[B,S], int32[P]; expected int32 querySlots [B, S] and keySlots [B, N]",
+  ),
   refusal(rmsNormOp, [float("T", 7), float(6)], { eps: 1e-5 }, "got float32[T,7], float32[6]; expected x [.., D] and weight [D]"),
   refusal(rotaryAnglesOp, [float("T")], { frequencies: [1], scale: 1 }, "got float32[T]; expected int32 positions [T]"),
   refusal(

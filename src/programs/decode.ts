@@ -29,8 +29,23 @@ export interface Decoder {
   readonly model: BaseModel;
   /** Tokens that a text may have at most, those that are generated included. */
   readonly longest: number;
+  /** Loads what the first pass would load otherwise. */
+  load(): Promise<void>;
   /** Begins with so many texts. */
   start(texts: number): Promise<Decoding>;
+}
+
+/** A program that may be loaded when it is needed. */
+export interface DecoderProgram extends Pick<Program, "run"> {
+  load(): Promise<void>;
+}
+
+/** Throws ModelError for a model whose tokens see those after them. */
+export function checkWritesTexts({ family }: BaseModel): void {
+  if (family.causal === true) return;
+  throw new ModelError(`a ${family.model_types[0]} model writes no texts: its tokens see those after them`, {
+    hint: "language models do, such as smollm2-135m",
+  });
 }
 
 /**
@@ -38,11 +53,7 @@ export interface Decoder {
  * another task.
  */
 export function continuationGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
-  if (model.family.causal !== true) {
-    throw new ModelError(`a ${model.family.model_types[0]} model writes no texts: its tokens see those after them`, {
-      hint: "language models do, such as smollm2-135m",
-    });
-  }
+  checkWritesTexts(model);
   if (head.task !== textGeneration) throw new ConfigError(`the adapter is for ${head.task.name}; it writes no texts`);
   return (readsWholeTexts(attachments) ? forwardGraph : decodeGraph)(model, head, attachments);
 }
@@ -52,7 +63,7 @@ export function decoder(
   model: BaseModel,
   attachments: readonly Attachment[],
   graph: Readonly<Record<string, Value>>,
-  program: Pick<Program, "run">,
+  program: DecoderProgram,
   params: ProgramInputs["params"],
 ): Decoder {
   const packing = packingOf(model, attachments);
@@ -60,6 +71,7 @@ export function decoder(
   return {
     model,
     longest: longestText(model, null, attachments),
+    load: () => program.load(),
     start: async (texts) =>
       readsWholeTexts(attachments)
         ? recomputing(program, params, packing, texts)

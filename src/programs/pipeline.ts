@@ -5,7 +5,7 @@ import type { Example, LossScope, Outputs } from "../tasks/task.js";
 import { forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
-import { continuationGraph, type Decoder, decoder } from "./decode.js";
+import { continuationGraph, type Decoder, type DecoderProgram, decoder } from "./decode.js";
 import { longestText, packingOf } from "./limits.js";
 import { runExamples } from "./outputs.js";
 import { loadProgram, type Program, type ProgramInputs } from "./program.js";
@@ -19,7 +19,7 @@ export interface AdaptedModel {
   /** Builds the pass that continues texts. Throws ModelError or ConfigError where the model writes none. */
   continuation(): Readonly<Record<string, Value>>;
   /** Continues texts by the program of `continuation()`, its graph. */
-  decoder(graph: Readonly<Record<string, Value>>, program: Pick<Program, "run">, params: ProgramInputs["params"]): Decoder;
+  decoder(graph: Readonly<Record<string, Value>>, program: DecoderProgram, params: ProgramInputs["params"]): Decoder;
   /** Rows to examples. Throws DataError with file and line. */
   encode(rows: RowTable, maxLength?: number | null, scope?: LossScope): readonly Example[];
   /** The head's outputs by the program of `graph()`, or what the task keeps of them unless they are wanted whole, in the examples' order. */

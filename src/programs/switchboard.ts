@@ -230,7 +230,7 @@ function entryOf(
           calls.add(pass);
           return pass.finally(() => calls.delete(pass));
         };
-        decoding = { program: shared, decoder: model.decoder(graph, { run }, params) };
+        decoding = { program: shared, decoder: model.decoder(graph, { run, load: () => shared.run(async () => {}) }, params) };
       }
       return decoding.decoder;
     },
