@@ -1,25 +1,35 @@
 import * as z from "zod";
+import { type GroupReport, groupReport, groupsOf, leastGroupRows } from "../compare/fairness.js";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
 import type { Task } from "../tasks/task.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
 import { verb } from "./verb.js";
-import { metricsText } from "./words.js";
+import { metricsText, table } from "./words.js";
 
 const flagShape = {
   ...modelFlags,
   data: z.string().describe("labelled rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
+  group: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("column whose values part the rows into groups: metrics of each, and how far they differ"),
 };
 
 /** `peft evaluate`: metrics of the task on labelled rows. */
 export const evaluateVerb = verb({
   name: "evaluate",
   summary: "measure a model or an adapter on labelled rows",
-  examples: ["peft evaluate --adapter my-adapter --data test.jsonl"],
+  examples: [
+    "peft evaluate --adapter my-adapter --data test.jsonl",
+    "peft evaluate --adapter my-adapter --data test.jsonl --group dialect",
+  ],
   flags: flagShape,
   async run(output, options) {
     const rows = await readRows(options.data, { map: options.map });
+    const groups = options.group === null ? undefined : groupsOf(rows, options.group);
     const ready = await openPredictor(output, options);
     try {
       const began = performance.now();
@@ -30,16 +40,38 @@ export const evaluateVerb = verb({
         throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {
           hint: "evaluation needs labelled rows; peft predict does not",
         });
-      const { loss, metrics } = task.evaluate(await ready.run(examples), examples, target);
+      const outputs = await ready.run(examples);
+      const { loss, metrics } = task.evaluate(outputs, examples, target);
       const seconds = (performance.now() - began) / 1000;
-      output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds });
+      const report = groups === undefined ? undefined : groupReport({ task, target, examples, outputs }, options.group!, groups);
+      output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds, ...(report === undefined ? {} : { groups: report }) });
       output.say(`${task.name} on ${examples.length} rows: ${metricsText(metrics)}, loss ${loss.toFixed(4)} (${seconds.toFixed(1)} s)`);
+      if (report !== undefined) for (const line of groupLines(report, task.headline(target))) output.say(line);
       return 0;
     } finally {
       await ready.close();
     }
   },
 });
+
+/** The groups' headline metric with its intervals, and the gaps, as people read them. */
+function groupLines({ column, groups, gaps, equalized_odds_difference: odds }: GroupReport, headline: string): readonly string[] {
+  const number = (value: number | null): string => (value === null ? "undefined" : value.toFixed(4));
+  const few = groups.some(({ counted }) => !counted);
+  return [
+    "",
+    ...table([
+      [column, "rows", headline, "95 % interval"],
+      ...groups.map(({ group, rows, counted, metrics }) => {
+        const { value, low, high } = metrics[headline]!;
+        return [group, `${rows}`, number(value), `${number(low)} to ${number(high)}${counted ? "" : "  (too few rows to count)"}`];
+      }),
+    ]),
+    "",
+    `largest difference between groups${few ? ` of ${leastGroupRows} rows or more` : ""}: ${metricsText(gaps)}`,
+    ...(odds === null ? [] : [`equalised-odds difference ${odds.toFixed(4)}`]),
+  ];
+}
 
 function unlabelledText({ columns: { labels } }: Task): string {
   return labels.length > 0 ? `no column "${labels[0]}"` : "the text has masks in it, and nothing says what stood there";
