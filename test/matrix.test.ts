@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { topological } from "../src/core/graph.js";
+import { f32 } from "../src/core/tensor.js";
 import { packTexts } from "../src/data/collate.js";
 import { memoryFiles } from "../src/io/memory-files.js";
 import { bottleneckPresets } from "../src/methods/bottleneck-config.js";
 import { methods } from "../src/methods/index.js";
 import type { Method } from "../src/methods/method.js";
 import { families } from "../src/models/index.js";
+import { afterOp } from "../src/ops/recompute.js";
+import { expectClose } from "../src/ops/run-graph.fixture.js";
 import { attach, forwardGraph, type TaskHead, trainGraph } from "../src/programs/adapted-model.js";
 import { type Adapter, loadAdapter } from "../src/programs/adapter.js";
 import { adapterFiles } from "../src/programs/adapter-files.js";
@@ -168,6 +171,22 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
   const run = (config: object, options: Partial<TrainingOptions> = {}) => trainOn(model, method, config, options);
 
   const causal = decoders.includes(family);
+
+  it("has the same gradient where layers are computed a second time", async () => {
+    const attachment = attach(model, head, method, plain, "user");
+    const graphs = [false, true].map((recompute) => trainGraph(model, head, [attachment], 0.1, recompute));
+    const first = await initialParams(model, graphs[0]!, 0);
+    const params = new Map([...first].map(([path, tensor]) => [path, moved(tensor, noise(tensor, "recompute", path), 0.1)] as const));
+    const packed = packTexts(examples, packingOf(model, [attachment]));
+    const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target), lossScale: f32([1], []) };
+    const [once, twice] = await Promise.all(
+      graphs.map(async (graph) => (await loadProgram(model, graph)).run({ batch, params, noise: [2, 7] })),
+    );
+    expect(Object.keys(twice!)).toEqual(Object.keys(once!));
+    for (const [name, { shape, data }] of Object.entries(once!)) expectClose(twice![name], { shape, data: Array.from(data, Number) }, 2e-5);
+    const seconds = topological(Object.values(graphs[1]!)).filter(({ source }) => source.kind === "op" && source.op === afterOp);
+    expect(seconds.length).toBe(headOnly ? 0 : 1); // of two layers the first
+  });
 
   describe.each(causal ? configs.slice(0, 1) : configs)("%j", (fields) => {
     const config = method.config.parse(fields);

@@ -2,7 +2,8 @@ import * as z from "zod";
 import { type GroupReport, groupReport, groupsOf, leastGroupRows } from "../compare/fairness.js";
 import { readRows } from "../data/read-rows.js";
 import { DataError } from "../errors.js";
-import type { Task } from "../tasks/task.js";
+import { checkScope, type Task } from "../tasks/task.js";
+import { trainingOptions } from "../train/options.js";
 import { modelFlags } from "./model-flags.js";
 import { openPredictor } from "./open-predictor.js";
 import { verb } from "./verb.js";
@@ -16,6 +17,8 @@ const flagShape = {
     .nullable()
     .default(null)
     .describe("column whose values part the rows into groups: metrics of each, and how far they differ"),
+  train_on_prompt: trainingOptions.shape.train_on_prompt,
+  last_turn_only: trainingOptions.shape.last_turn_only,
 };
 
 /** `peft evaluate`: metrics of the task on labelled rows. */
@@ -34,7 +37,8 @@ export const evaluateVerb = verb({
     try {
       const began = performance.now();
       const { task, target } = ready.head;
-      const examples = ready.encode(rows, options.max_length);
+      checkScope(task, options);
+      const examples = ready.encode(rows, options.max_length, options);
       const unlabelled = examples.findIndex(({ labels }) => labels === undefined);
       if (unlabelled >= 0)
         throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {

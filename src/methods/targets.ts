@@ -114,9 +114,9 @@ function withParents(path: string): readonly string[] {
   return parts.map((_, i) => parts.slice(0, i + 1).join("."));
 }
 
-/** The modules that hold weights, by the weights' paths. */
-export function modulesOf(sites: Sites): readonly string[] {
-  return [...new Set(sites.weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))))];
+/** The modules that hold weights, their own or another module's. */
+export function modulesOf({ weights, linears }: Sites): readonly string[] {
+  return [...new Set([...weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))), ...linears.map(({ path }) => path)])];
 }
 
 /** What PEFT's `rank_pattern` or `alpha_pattern` has for a module: the first key that matches it. */

@@ -81,6 +81,7 @@ export class ModelBuilder {
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
   readonly #penalties: Value[] = [];
+  readonly #layerInputs: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   /** Keys that methods put in front of each text's own in attention. */
@@ -125,6 +126,17 @@ export class ModelBuilder {
     return this.#penalties;
   }
 
+  /** Hidden states on their way into the layers, in order. */
+  layerInputs(): readonly Value[] {
+    return this.#layerInputs;
+  }
+
+  /** Announces hidden states as a layer's input, from which training may compute the layer a second time. */
+  layerInput(h: Value): Value {
+    this.#layerInputs.push(h);
+    return h;
+  }
+
   /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
   weight(path: string, shape: readonly number[], init?: Initializer): Value {
     const known = this.#leaves.get(path);
@@ -132,14 +144,11 @@ export class ModelBuilder {
     const site = { path, shape };
     this.#weights.push(site);
     const present = this.#options.has(path);
-    const module = path.slice(0, path.lastIndexOf("."));
+    const module = moduleOf(path);
     if (!present && init === undefined) this.#missing.push(path);
     if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
     const type = { dtype: "float32" as const, shape };
-    const trained =
-      !present ||
-      isSaved(module, this.#savedModules()) ||
-      this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
+    const trained = !present || isSaved(module, this.#savedModules()) || this.#trainsInPlace(site);
     const value = trained
       ? leaf(
           {
@@ -166,11 +175,19 @@ export class ModelBuilder {
     { bias = true, init, transposed = false, tied }: LinearOptions = {},
   ): Value {
     const inFeatures = Number(x.shape[1]);
-    const site: LinearSite = { path, role, inFeatures, outFeatures, bias, ...(transposed ? { transposed } : {}) };
+    const site: LinearSite = {
+      path,
+      role,
+      inFeatures,
+      outFeatures,
+      bias,
+      ...(transposed ? { transposed } : {}),
+      ...(tied ? { tied } : {}),
+    };
     this.#linears.push(site);
-    const own = tied === undefined || isSaved(path, this.#savedModules());
     const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
-    const weight = this.weight(own ? `${path}.weight` : tied, shape, init);
+    const own = tied === undefined || isSaved(path, this.#savedModules());
+    const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
     const product = (input: Value, addend?: Value): Value => gemm(input, weight, { transB: !transposed }, addend);
     let y = product(x, b);
@@ -213,7 +230,17 @@ export class ModelBuilder {
   /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it. */
   words(): Value {
     const { path, rows, width } = this.#tokens[0]!;
-    return this.weight(`${path}.weight`, [rows, width]);
+    return this.#tiedWeight(`${path}.weight`, [rows, width]);
+  }
+
+  /** A weight that serves another layer too. Where `modules_to_save` has it trained in full, that layer keeps the base's, as in PEFT. */
+  #tiedWeight(path: string, shape: readonly number[]): Value {
+    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
+    return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
+  }
+
+  #trainsInPlace(site: WeightSite): boolean {
+    return this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
   }
 
   /** The finished embeddings h [T, D] on their way into the first layer of the backbone `path` → [T, D]. */
@@ -335,4 +362,13 @@ export class ModelBuilder {
   #drop(name: string, x: Value, rate: number): Value {
     return rate === 0 ? x : mul(x, leaf({ kind: "mask", name, rate }, x.type));
   }
+}
+
+function moduleOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("."));
+}
+
+/** First values that are another weight of the base. */
+function copyOf(path: string): Initializer {
+  return { kind: "computed", compute: async (base) => [(await base.weight(path)).data], part: 0 };
 }

@@ -102,7 +102,8 @@ function encode(m: ModelBuilder, c: DecoderConfig, rows?: Value): Value {
   const { frequencies, scale } = rope(c, sizes(c).headDim);
   const angles = rotaryAngles(m.batch.positions, frequencies, scale);
   let h = m.embedded("model", m.tokens("model.embed_tokens", c.vocab_size, c.hidden_size));
-  for (let i = 0; i < c.num_hidden_layers; i++) h = layer(m, c, i, h, angles, i === c.num_hidden_layers - 1 ? rows : undefined);
+  for (let i = 0; i < c.num_hidden_layers; i++)
+    h = layer(m, c, i, m.layerInput(h), angles, i === c.num_hidden_layers - 1 ? rows : undefined);
   return m.rmsNorm("model.norm", h, c.rms_norm_eps);
 }
 

@@ -3,11 +3,14 @@ import { geluOp, geluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
+import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
+import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
+import { show } from "./shapes.js";
 
 /** Inputs that an op's shape rule must refuse, with the whole message. */
 export interface Refusal<A = unknown> {
@@ -154,5 +157,18 @@ export const refusals: readonly Refusal[] = [
   ),
   refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
   refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
+  ...[
+    [float("L", 5), float(9, 4), int("L")],
+    [float("L", 5), float(9, 5), int("T")],
+    [float("L", 5), float(9, 5), int("L"), float(5)],
+  ].map((types) =>
+    refusal(
+      linearCrossEntropyOp,
+      types,
+      { chunks: 8, least: 1 },
+      `got ${types.map(show).join(", ")}; expected hidden [L, D], a table [V, D], int32 classes [L] and perhaps a bias [V]`,
+    ),
+  ),
+  refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
 ];

@@ -260,7 +260,14 @@ const blindTokenizer: Tokenizer = {
     eosId: undefined,
     maskId: 1,
   },
-  ...{ specialIds: new Set<number>(), modelMaxLength: undefined, config: {}, decode: () => "[MASK]", tokenToId: () => undefined },
+  ...{
+    specialIds: new Set<number>(),
+    modelMaxLength: undefined,
+    config: {},
+    chatTemplate: undefined,
+    decode: () => "[MASK]",
+    tokenToId: () => undefined,
+  },
   encodeWords: (words) => ({
     ids: new Int32Array(words.length),
     typeIds: new Int32Array(words.length),

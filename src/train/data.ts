@@ -9,7 +9,7 @@ import type { Attachment } from "../methods/method.js";
 import type { TaskHead } from "../programs/adapted-model.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { longestText } from "../programs/limits.js";
-import type { Example } from "../tasks/task.js";
+import { checkScope, type Example } from "../tasks/task.js";
 import type { TrainingOptions } from "./options.js";
 
 /** Share of the training rows held out where no evaluation rows are given. */
@@ -22,8 +22,10 @@ export interface TrainingData {
   readonly examples: readonly Example[];
   readonly evalExamples: readonly Example[];
   readonly evalSource: "given" | "held-out" | "none";
-  /** Training rows whose text was cut. */
+  /** Training rows whose text was cut, those left out included. */
   readonly truncated: number;
+  /** Training rows that are left out because nothing to learn was left of them. */
+  readonly dropped: number;
   /** A hash of all tokens and labels, to tell whether a resumed run has the same rows. */
   readonly fingerprint: string;
 }
@@ -53,7 +55,15 @@ export function prepareData(
   options: TrainingOptions,
 ): TrainingData {
   const longest = longestText(model, options.max_length, attachments);
-  const encode = (table: RowTable): Example[] => table.rows.map((_, i) => task.encode(table, i, target, model.tokenizer, longest));
+  checkScope(task, options);
+  const encode = (table: RowTable): Example[] =>
+    table.rows.map((_, i) => {
+      const example = task.encode(table, i, target, model.tokenizer, longest, options);
+      if (!example.truncated || options.on_truncation === "cut") return example;
+      throw new DataError(`${table.where(i)}: the text is longer than ${longest} tokens`, {
+        hint: "raise --max-length, or let texts be cut: --on-truncation cut",
+      });
+    });
   const labelled = (table: RowTable): Example[] => {
     const examples = encode(table);
     const bare = examples.findIndex(({ labels }) => labels === undefined);
@@ -75,6 +85,7 @@ export function prepareData(
     ...parts,
     evalSource: evalRows !== undefined ? "given" : parts.evalExamples.length > 0 ? "held-out" : "none",
     truncated: all.filter(({ truncated }) => truncated).length,
+    dropped: all.length - taught.length,
     fingerprint: fingerprint([...parts.examples, ...parts.evalExamples]),
   };
 }

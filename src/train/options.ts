@@ -19,6 +19,12 @@ export const trainingOptions = z.strictObject({
   warmup_ratio: z.number().min(0).max(1).default(0.06).describe("share of the steps over which the learning rate climbs"),
   max_grad_norm: z.number().min(0).default(1).describe("gradients are scaled down to this norm; 0 for no limit"),
   max_length: count.nullable().default(null).describe("longest text in tokens; null for what the model takes"),
+  train_on_prompt: z.boolean().default(false).describe("language models: learn all tokens of a row, not only what the model is to say"),
+  last_turn_only: z.boolean().default(false).describe("language models: of a conversation learn only the assistant's last turn"),
+  on_truncation: z
+    .enum(["cut", "error"])
+    .default("cut")
+    .describe("texts longer than the limit: cut them, passing over those with nothing left to learn, or end with an error"),
   eval_steps: count.nullable().default(null).describe("optimiser steps between evaluations; null for once an epoch"),
   eval_on_start: z.boolean().default(false).describe("evaluate before the first step too"),
   save_steps: count.nullable().default(null).describe("optimiser steps between checkpoints; null for once an epoch"),

@@ -75,6 +75,7 @@ describe("events", () => {
       eval_rows: 9,
       eval_source: "given",
       truncated_rows: 0,
+      dropped_rows: 0,
       labels: ["card", "film", "hats"],
       trained_parameters: 4 * 2 * (2 * 16) + 3 * 16 + 3, // A and B of four layers, and the classifier
       total_parameters: 282 * 16 + 2 * 16 + 32 * 16 + 2 * 16 + 2 * (4 * 17 * 16 + 17 * 24 + 25 * 16 + 4 * 16) + 17 * 16 + 4 * 2 * 32 + 51,

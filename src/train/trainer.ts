@@ -171,6 +171,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       eval_rows: data.evalExamples.length,
       eval_source: data.evalSource,
       truncated_rows: data.truncated,
+      dropped_rows: data.dropped,
       labels: head.target.kind === "classes" ? head.target.labels : null,
       ...countParameters(graph),
       new_modules: newModules(model, head),
