@@ -73,6 +73,7 @@ const walk: { readonly [K in keyof Required<TrainJobOptions>]: readonly [typed: 
   early_stopping_patience: [["3"], 3],
   group_by_length: [[], false],
   dropout: [["0.1"], 0.1],
+  base_dtype: [["q8"], "q8"],
   seed: [["11"], 11],
   threads: [["1"], 1],
   resume: [["out/checkpoint-3"], "out/checkpoint-3"],

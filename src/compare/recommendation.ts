@@ -1,8 +1,6 @@
+import { alpha } from "./statistics.js";
 import type { MethodSummary, PairTest } from "./summary.js";
 import { figure, size, time, whole } from "./words.js";
-
-/** p-values from which two methods count as not told apart. */
-const alpha = 0.05;
 
 /** The method for each purpose in two sentences, each with its reason; of methods that the data can't tell from the best one, the one that serves the purpose best. */
 export function recommend(

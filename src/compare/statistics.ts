@@ -13,6 +13,8 @@ export interface TestResult {
   readonly test: "McNemar, exact" | "McNemar, chi-squared with continuity correction" | "paired permutation, exact" | "paired permutation";
 }
 
+/** Probability of a false alarm that is allowed, over all pairs together. */
+export const alpha = 0.05;
 /** Discordant rows from which McNemar's chi-squared approximation stands in for the exact test. */
 const enoughForChiSquared = 25;
 /** Rows that differ up to which all sign flips are tried. */

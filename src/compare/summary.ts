@@ -5,12 +5,10 @@ import type { CellResult, EnergyUse } from "./cell.js";
 import type { ExperimentResult, SearchResult } from "./experiment.js";
 import { type Estimate, estimate } from "./intervals.js";
 import { recommend } from "./recommendation.js";
-import { holm, pairedTest, type TestResult } from "./statistics.js";
+import { alpha, holm, pairedTest, type TestResult } from "./statistics.js";
 
 /** Evaluation rows below which methods are not tested against each other. */
 export const leastTestRows = 20;
-/** Probability of a false alarm that is allowed, over all pairs together. */
-export const alpha = 0.05;
 /** Rows shown among the worst mistakes. */
 const shownMistakes = 12;
 

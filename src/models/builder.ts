@@ -1,10 +1,9 @@
-import type { BatchInputs } from "../core/batch.js";
-import { leaf, type ParamLeaf, type Value } from "../core/graph.js";
+import { type BatchInputs, pastName, presentName } from "../core/batch.js";
+import { leaf, type ParamLeaf, type Value, type WeightLeaf } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
 import { layoutOf } from "../methods/layout.js";
 import type {
-  Attachment,
   AttentionSite,
   Child,
   EmbeddingSite,
@@ -20,50 +19,13 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
+import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
-import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
-import { sum } from "../ops/reduce.js";
-
-/** What a builder is given. */
-export interface BuilderOptions {
-  readonly batch: BatchInputs;
-  /** Whether the checkpoint has a weight, by its path in the model. */
-  has(path: string): boolean;
-  /** Modules of the task, trained with every adapter (`classifier`). */
-  readonly headModules: readonly string[];
-  /** Methods to apply, in order. None for a survey. */
-  readonly attachments: readonly Attachment[];
-  /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
-  readonly dropout?: ((configured: number) => number) | undefined;
-}
-
-/** What a linear layer may say beyond its sizes. */
-export interface LinearOptions {
-  readonly bias?: boolean;
-  /** How the weight starts where the checkpoint lacks it; without it a missing weight is an error. */
-  readonly init?: Initializer;
-  /** Whether the checkpoint holds the weight as [in, out], as transformers' Conv1D does. */
-  readonly transposed?: boolean;
-  /** Path of the weight that serves as this layer's too, unless the layer is trained in full (`modules_to_save`). */
-  readonly tied?: string | undefined;
-}
-
-/** What attention must know beyond queries, keys and values. */
-export interface AttentionOptions {
-  /** Heads of the queries. */
-  readonly heads: number;
-  /** Heads of keys and values, each of which serves heads / kvHeads of the queries' heads; as many by default. */
-  readonly kvHeads?: number;
-  /** The configured rate of dropout on the probabilities. */
-  readonly dropout: number;
-  /** Whether a token sees only itself and those before it. */
-  readonly causal?: boolean;
-  /** Whether it sees only the last so many of them; null for all. */
-  readonly window?: number | null;
-}
+import type { StoredMatrix, WeightForm } from "../ops/weight-form.js";
+import type { AttentionOptions, BuilderOptions, LinearOptions } from "./builder-options.js";
+import { floatProduct, storedProduct } from "./products.js";
 
 /**
  * Builds a model's graph and announces its sites. Run without attachments it is the survey; with them, each site calls the methods.
@@ -80,6 +42,7 @@ export class ModelBuilder {
   readonly #embeddings: EmbeddingSite[] = [];
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
+  readonly #present = new Map<string, Value>();
   readonly #penalties: Value[] = [];
   readonly #layerInputs: Value[] = [];
   readonly #missing: string[] = [];
@@ -119,6 +82,11 @@ export class ModelBuilder {
   /** Values that stand for parameters in the published file, by their names there. */
   published(): ReadonlyMap<string, Value> {
     return this.#published;
+  }
+
+  /** All layers' keys and values of a batch that continues texts, the new ones behind the cached, by the names under which they come out. */
+  present(): ReadonlyMap<string, Value> {
+    return this.#present;
   }
 
   /** Scalars that methods add to the loss. */
@@ -189,7 +157,9 @@ export class ModelBuilder {
     const own = tied === undefined || isSaved(path, this.#savedModules());
     const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    const product = (input: Value, addend?: Value): Value => gemm(input, weight, { transB: !transposed }, addend);
+    const form = weight.source.kind === "weight" && role !== "head" ? this.#options.form : undefined;
+    const [product, squaredNorms] =
+      form === undefined ? floatProduct(weight, transposed) : storedProduct(form, this.#stored(form, weight), transposed);
     let y = product(x, b);
     for (const { method, config, plan } of this.#options.attachments) {
       const call = {
@@ -197,7 +167,7 @@ export class ModelBuilder {
         y,
         matmul: (other: Value) => product(other),
         bias: b,
-        squaredNorms: () => reshape(sum(mul(weight, weight), [transposed ? 0 : 1]), [outFeatures, 1]),
+        squaredNorms: () => reshape(squaredNorms(), [outFeatures, 1]),
       };
       y = method.linear?.(site, call, this.#scope(path), plan, config) ?? y;
     }
@@ -276,7 +246,7 @@ export class ModelBuilder {
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
     const own = this.#headPlaces(kvHeads);
-    let kv: KeyValue = { key: splitHeads(k, own), value: splitHeads(v, own) };
+    let kv = this.#withCached(site, { key: splitHeads(k, own), value: splitHeads(v, own) });
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
@@ -305,15 +275,45 @@ export class ModelBuilder {
     return this.#drop(name, x, this.#options.dropout?.(configured) ?? 0);
   }
 
+  /** A frozen weight as its form has it. */
+  #stored({ name: form }: WeightForm, { source, shape: sizes }: Value): StoredMatrix {
+    const { path } = source as WeightLeaf;
+    const shape = [Number(sizes[0]), Number(sizes[1])] as const;
+    return {
+      shape,
+      part: (name, type) => {
+        const key = `${path}#${form}.${name}`;
+        const value = this.#leaves.get(key) ?? leaf({ kind: "weight", path, part: { form, name, shape } }, type);
+        this.#leaves.set(key, value);
+        return value;
+      },
+    };
+  }
+
   #headPlaces(heads: number): HeadPlaces {
     const places = this.#places.get(heads) ?? headPlaces(this.batch, heads);
     this.#places.set(heads, places);
     return places;
   }
 
+  /** Keys and values behind those of the same layer that are cached, where the batch continues texts. */
+  #withCached({ layer, heads, headDim }: AttentionSite, { key, value }: KeyValue): KeyValue {
+    const { cache } = this.batch;
+    if (cache === undefined) return { key, value };
+    const join = (part: "key" | "value", own: Value): Value => {
+      const joined = concat([cache.past(layer, part, heads, headDim), own], 2);
+      this.#present.set(presentName(pastName(layer, part))!, joined);
+      return joined;
+    };
+    return { key: join("key", key), value: join("value", value) };
+  }
+
   #attentionMask(causal: boolean, window: number | null): Value {
+    const { cache } = this.batch;
     const name = `${causal} ${window}`;
-    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead });
+    const make = (): Value =>
+      cache === undefined ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead }) : slotMask(cache, window);
+    const mask = this.#masks.get(name) ?? make();
     this.#masks.set(name, mask);
     return mask;
   }

@@ -23,6 +23,7 @@ const start = (resumed_from: number | null): TrainEvent & { event: "start" } => 
     total_parameters: 2,
     new_modules: [],
     learning_rate: 1,
+    base_dtype: "f32",
     steps: 4,
   },
   ...{ steps_per_epoch: 2, resumed_from },

@@ -26,6 +26,7 @@ import { afterOp } from "./recompute.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
 import { type At, awayFromZero, erfOf, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
+import { storedCases } from "./stored-cases.fixture.js";
 
 const { add, sub, mul, div, neg, exp, log, sqrt, tanh, sigmoid, relu, erf } = elementwise;
 
@@ -335,6 +336,7 @@ export const opCases: readonly OpCase[] = [
     reference: ({ x, weight, bias }) => tabulate([5, 4], (i, j) => total(3, (k) => x(i, k) * weight(j, k)) + bias(j)),
   }),
   ...normCases,
+  ...storedCases,
   ...attentionCases,
   opCase({
     op: afterOp,

@@ -1,4 +1,4 @@
-import type { OpDef, TensorType } from "../core/graph.js";
+import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
 import * as elementwise from "./elementwise.js";
@@ -7,10 +7,12 @@ import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
+import { q8ProductOp } from "./q8.js";
 import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 import { show } from "./shapes.js";
+import type { StoredMatrix } from "./weight-form.js";
 
 /** Inputs that an op's shape rule must refuse, with the whole message. */
 export interface Refusal<A = unknown> {
@@ -25,6 +27,8 @@ const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expect
 
 const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
+const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
+const q8Matrix: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
 /** What each op's shape rule refuses; at least one per op. */
@@ -171,4 +175,17 @@ export const refusals: readonly Refusal[] = [
   ),
   refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
+  ...[
+    { types: [float("T", 3), byte(4, 5), float(5)], got: "float32[T,3], int8[4,5], float32[5]" },
+    { types: [float("T", 3), float(3, 5), float(5)], got: "float32[T,3], float32[3,5], float32[5]" },
+    { types: [float("T", 3), byte(3, 5), float(3)], got: "float32[T,3], int8[3,5], float32[3]" },
+    { types: [float("T", 3), byte(3, 5), float(5), float(3)], got: "float32[T,3], int8[3,5], float32[5], float32[3]" },
+  ].map(({ types, got }) =>
+    refusal(
+      q8ProductOp,
+      types,
+      { matrix: q8Matrix, transB: true, alpha: 1 },
+      `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
+    ),
+  ),
 ];

@@ -1,3 +1,4 @@
+import type { BaseDtype } from "../programs/base-dtype.js";
 import type { Metrics } from "../tasks/task.js";
 
 /** What happens while training, in the order in which it happens. Field names are those of `log.jsonl` and `--json`. */
@@ -23,6 +24,8 @@ export type TrainEvent =
       /** Modules that the checkpoint lacks and that therefore start fresh, beside the task's head. */
       readonly new_modules: readonly string[];
       readonly learning_rate: number;
+      /** How the frozen matrices of linear layers are stored: what was asked for, or what `auto` picked. */
+      readonly base_dtype: BaseDtype;
       readonly steps: number;
       readonly steps_per_epoch: number;
       /** The optimiser step after which a resumed run goes on; null for a fresh one. */

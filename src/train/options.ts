@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { baseDtypeOption } from "../programs/base-dtype.js";
 import { SCHEDULE_TYPES } from "./schedule.js";
 
 const count = z.number().int().positive();
@@ -37,6 +38,7 @@ export const trainingOptions = z.strictObject({
     .union([z.enum(["off", "model"]), z.number().min(0).lt(1)])
     .default("off")
     .describe("the model's own dropout: off, as its config says, or one rate everywhere"),
+  base_dtype: baseDtypeOption,
   seed: whole.default(0).describe("same seed, same machine, same threads: the same losses"),
 });
 

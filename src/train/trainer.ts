@@ -3,7 +3,7 @@ import type { RowTable } from "../data/rows.js";
 import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method, PeftMethod } from "../methods/method.js";
-import { forwardGraph, newModules, type TaskHead, trainGraph } from "../programs/adapted-model.js";
+import { forwardGraph, newModules, type TaskHead, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
 import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
@@ -11,7 +11,7 @@ import { composeTrained } from "../programs/compose.js";
 import { initialParams } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
-import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
+import { countParameters, loadProgram, type Params, type Program, paramsOf, storesMatrices } from "../programs/program.js";
 import type { Example, Metrics, Outputs, Task } from "../tasks/task.js";
 import { type Best, type CheckpointStore, readState, type Score, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
@@ -80,14 +80,24 @@ export interface Evaluation {
  * Throws DataError, ConfigError, AttachError, WeightError, CheckpointError, or NumericError when a loss or gradient is not finite.
  */
 export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
-  const { model, task, method, options, now } = input;
+  const { task, method, options, now } = input;
   const began = now();
-  const head = input.head ?? headToTrain(model, task, input.rows);
+  const head = input.head ?? headToTrain(input.model, task, input.rows);
+  const model = withBaseDtype(input.model, head, options.base_dtype);
   const held = await Promise.all(
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
   const graph = trainGraph(model, head, [attachment], options.dropout);
+  const baseDtype = storesMatrices(graph) ? model.baseDtype : "f32";
+  if (baseDtype !== model.baseDtype && options.base_dtype !== "auto") {
+    throw new ConfigError(
+      `base_dtype ${model.baseDtype} would store nothing: ${method.name} trains all weights of linear layers, in float32`,
+      {
+        hint: "leave base_dtype at f32, or choose a method that keeps the base frozen, such as lora",
+      },
+    );
+  }
   if (!paramsOf(graph).some(({ leaf }) => leaf.trained)) {
     throw new ConfigError(
       `there is nothing to train: ${method.name} trains no more than the head, and for ${task.name} the base model's stays`,
@@ -176,6 +186,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       ...countParameters(graph),
       new_modules: newModules(model, head),
       learning_rate: peak,
+      base_dtype: baseDtype,
       steps: plan.total,
       steps_per_epoch: plan.perEpoch,
       resumed_from: state?.step ?? null,
