@@ -1,4 +1,5 @@
 import { combineVerb } from "./combine.js";
+import { compareVerb } from "./compare.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
@@ -17,6 +18,7 @@ export const verbs: readonly Verb[] = [
   quickstartVerb,
   trainVerb,
   evaluateVerb,
+  compareVerb,
   predictVerb,
   inspectVerb,
   mergeVerb,
