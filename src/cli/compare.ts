@@ -61,14 +61,14 @@ function compareProgress(output: Output): (event: CompareEvent) => void {
         if (!started) output.say(cellLine(["done", "method", "seed", "rows", "figure", "training", "trained", "files", "energy"]));
         started = true;
         const { method, seed, size: rows, metrics, train_seconds, trained_parameters, adapter_bytes } = event.result;
-        const [[name, { value }]] = Object.entries(metrics) as [[string, { value: number | null }]];
+        const [name] = Object.keys(metrics);
         return output.say(
           cellLine([
             `${event.done}/${event.cells}`,
             method,
             `${seed}`,
             `${rows}`,
-            `${name} ${figure(value)}`,
+            `${name} ${figure(metrics[name!]!.value)}`,
             event.reused ? "done before" : time(train_seconds),
             count(trained_parameters),
             size(adapter_bytes),
