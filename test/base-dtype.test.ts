@@ -21,7 +21,7 @@ const head: TaskHead = { task: textClassification, target: textClassification.ta
 const stored = BASE_DTYPES.filter((dtype) => dtype !== "f32");
 
 /** How far logits of a tiny model may lie from those of float32: well below their differences between classes, of about 1. */
-const nearness: Readonly<Record<Exclude<BaseDtype, "f32">, number>> = { q8: 0.1 };
+const nearness: Readonly<Record<Exclude<BaseDtype, "f32">, number>> = { f16: 5e-3, q8: 0.1, q4: 0.5, nf4: 0.7 };
 
 let runtime: Runtime;
 beforeAll(() => {
@@ -89,13 +89,13 @@ describe.each(stored)("%s", (dtype) => {
       expect(farthest(await logitsOf(model, adapter, [examples[i]!]), all.slice(3 * i, 3 * i + 3))).toBeLessThan(1e-3);
   });
 
-  const cells = methods
-    .filter(({ name }) => name !== "full")
-    .flatMap(({ name }) =>
-      name === "lora"
-        ? [[name, {}] as const, [name, { use_dora: true }] as const, [name, { init_lora_weights: "pissa", r: 4 }] as const]
-        : [[name, {}] as const],
-    );
+  // q8 is the form whose gradient is not exact, and the one that is tried with all methods
+  const tried = methods.filter(({ name }) => name !== "full" && (dtype === "q8" || name === "lora"));
+  const cells = tried.flatMap(({ name }) =>
+    name === "lora"
+      ? [[name, {}] as const, [name, { use_dora: true }] as const, [name, { init_lora_weights: "pissa", r: 4 }] as const]
+      : [[name, {}] as const],
+  );
   it.each(cells.flatMap(([name, config]) => (["bert", "llama"] as const).map((family) => [name, config, family] as const)))(
     "learns with %s %j on %s, and the adapter works on float32 too",
     async (name, config, family) => {

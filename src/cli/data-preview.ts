@@ -9,7 +9,6 @@ import { lengthLines } from "./lengths.js";
 import type { Paint } from "./paint.js";
 import { printProgress } from "./progress.js";
 import { verb } from "./verb.js";
-import { percent } from "./words.js";
 
 /** `peft data preview`: the first rows as they are fed, token by token, and how long all of them are. */
 export const dataPreviewVerb = verb({
@@ -38,7 +37,9 @@ export const dataPreviewVerb = verb({
       const cutText = truncated ? paint.yellow(", cut") : "";
       if (parts !== null) {
         const learned = tokens.filter(({ loss }) => loss).length;
-        say(`${paint.bold(where)}  ${tokens.length} tokens, ${learned} learned (${percent(learned / tokens.length)})${cutText}`);
+        say(
+          `${paint.bold(where)}  ${tokens.length} tokens, ${learned} learned (${Math.round((100 * learned) / tokens.length)} %)${cutText}`,
+        );
         for (const line of marked(parts, paint)) say(`  ${line}`);
         continue;
       }

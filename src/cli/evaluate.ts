@@ -44,6 +44,11 @@ export const evaluateVerb = verb({
         throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {
           hint: "evaluation needs labelled rows; peft predict does not",
         });
+      const cutOff = examples.filter(({ labels }) => labels?.length === 0).length;
+      if (cutOff === examples.length)
+        throw new DataError(`${rows.origin}: all that was to be judged is cut off`, { hint: "raise --max-length" });
+      if (cutOff > 0)
+        output.note(`${output.notePaint.yellow("note")}: of ${cutOff} of ${examples.length} rows all that was to be judged is cut off`);
       const outputs = await ready.run(examples);
       const { loss, metrics } = task.evaluate(outputs, examples, target);
       const seconds = (performance.now() - began) / 1000;

@@ -54,6 +54,8 @@ const walk: { readonly [K in keyof Required<TrainJobOptions>]: readonly [typed: 
   epochs: [["0.5"], 0.5],
   max_steps: [["7"], 7],
   batch_size: [["4"], 4],
+  max_tokens_per_batch: [["512"], 512],
+  recompute: [[], true],
   gradient_accumulation_steps: [["2"], 2],
   learning_rate: [["5e-4"], 5e-4],
   weight_decay: [["0.01"], 0.01],

@@ -1,9 +1,12 @@
+import { chatVerb } from "./chat.js";
 import { combineVerb } from "./combine.js";
 import { compareVerb } from "./compare.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
+import { exportVerb } from "./export.js";
+import { generateVerb } from "./generate.js";
 import { inspectVerb } from "./inspect.js";
 import { mergeVerb } from "./merge.js";
 import { predictVerb } from "./predict.js";
@@ -20,10 +23,13 @@ export const verbs: readonly Verb[] = [
   evaluateVerb,
   compareVerb,
   predictVerb,
+  generateVerb,
+  chatVerb,
   inspectVerb,
   mergeVerb,
   unmergeVerb,
   combineVerb,
+  exportVerb,
   dataCheckVerb,
   dataPreviewVerb,
   pullVerb,

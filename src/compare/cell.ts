@@ -1,5 +1,6 @@
 import { type RowTable, someRows } from "../data/rows.js";
 import { holdOut } from "../data/split.js";
+import { DataError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
 import type { Method } from "../methods/method.js";
 import type { TaskHead } from "../programs/adapted-model.js";
@@ -160,6 +161,12 @@ export async function runCell(
   }
   if (trained === undefined) return undefined;
   const { examples, outputs } = trained.evaluation!;
+  if (examples.length !== bench.evalRows.rows.length) {
+    const cut = bench.evalRows.rows.length - examples.length;
+    throw new DataError(`${bench.evalRows.origin}: of ${cut} rows all that was to be judged is cut off, so methods cannot be compared row by row`, {
+      hint: "raise --max-length, or leave these rows out",
+    });
+  }
   const judged: Judged = { task, target, examples, outputs };
   const record = { task: task.name, labels: target.kind === "classes" ? target.labels : null, ...cell, learning_rate: learningRate };
   const files = {

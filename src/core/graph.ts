@@ -91,8 +91,8 @@ export interface VjpContext<A> {
 // biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each op states its own attributes
 export interface OpDef<A = any> {
   readonly name: string;
-  /** For products with an attribute `alpha` that multiplies them: which input is the addend, that alpha does not touch and that may be left out. */
-  readonly addendAt?: number;
+  /** For products with an attribute `alpha`, which multiplies all but an addend: the addend among the inputs, where there is one. */
+  addend?<T>(inputs: readonly T[], attrs: A): T | undefined;
   /** Shape rule: the outputs' types. Throws ShapeError naming the op, the shapes it got and what it expected. */
   infer(inputs: readonly TensorType[], attrs: A): readonly TensorType[];
   /**

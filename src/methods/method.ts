@@ -30,6 +30,8 @@ export interface LinearSite {
   readonly transposed?: boolean;
   /** Path of another module's weight that serves as this layer's too. */
   readonly tied?: string;
+  /** Whether recipes that rescale layers take this one, where its family's recipe is not that of its role. */
+  readonly rescaled?: boolean;
 }
 
 /** The place where a sub-layer's output joins the residual stream. */

@@ -59,7 +59,7 @@ const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: n
 export function matchTargets(
   sites: Sites,
   given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
-  defaultRoles: readonly LinearSite["role"][],
+  defaults: readonly LinearSite["role"][] | ((site: LinearSite) => boolean),
   origin: ConfigOrigin,
 ): readonly LinearSite[] {
   const config: TargetConfig = { ...noFilters, ...given };
@@ -67,7 +67,8 @@ export function matchTargets(
   const free = sites.linears.filter(
     ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),
   );
-  const matched = free.filter((site) => matches(site, targets, defaultRoles) && inLayers(site.path, config));
+  const isDefault = typeof defaults === "function" ? defaults : ({ role }: LinearSite) => defaults.includes(role);
+  const matched = free.filter((site) => matches(site, targets, isDefault) && inLayers(site.path, config));
   if (matched.length === 0)
     throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
   if (origin === "user" && Array.isArray(targets)) {
@@ -153,8 +154,8 @@ export function publishedTargets(
   return typeof targets === "string" && targets.toLowerCase() !== "all-linear" ? targets : names;
 }
 
-function matches(site: LinearSite, targets: TargetConfig["target_modules"], defaultRoles: readonly LinearSite["role"][]): boolean {
-  if (targets === null) return defaultRoles.includes(site.role);
+function matches(site: LinearSite, targets: TargetConfig["target_modules"], isDefault: (site: LinearSite) => boolean): boolean {
+  if (targets === null) return isDefault(site);
   if (typeof targets !== "string") return targets.some((target) => hasSuffix(site.path, target));
   return targets.toLowerCase() === "all-linear" ? site.role !== "head" : regex(targets, targets).test(site.path);
 }

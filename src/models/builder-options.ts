@@ -27,6 +27,8 @@ export interface LinearOptions {
   readonly transposed?: boolean;
   /** Path of the weight that serves as this layer's too, unless the layer is trained in full (`modules_to_save`). */
   readonly tied?: string | undefined;
+  /** As in LinearSite. */
+  readonly rescaled?: boolean | undefined;
 }
 
 /** What attention must know beyond queries, keys and values. */

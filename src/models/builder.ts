@@ -140,18 +140,11 @@ export class ModelBuilder {
     x: Value,
     role: LinearRole,
     outFeatures: number,
-    { bias = true, init, transposed = false, tied }: LinearOptions = {},
+    { bias = true, init, transposed = false, tied, rescaled }: LinearOptions = {},
   ): Value {
     const inFeatures = Number(x.shape[1]);
-    const site: LinearSite = {
-      path,
-      role,
-      inFeatures,
-      outFeatures,
-      bias,
-      ...(transposed ? { transposed } : {}),
-      ...(tied ? { tied } : {}),
-    };
+    const traits = { ...(transposed ? { transposed } : {}), ...(tied ? { tied } : {}), ...(rescaled === undefined ? {} : { rescaled }) };
+    const site: LinearSite = { path, role, inFeatures, outFeatures, bias, ...traits };
     this.#linears.push(site);
     const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
     const own = tied === undefined || isSaved(path, this.#savedModules());

@@ -134,7 +134,7 @@ export async function* train({
       const card = modelCard({
         base: model.id,
         task: task.name,
-        method: method.name,
+        method,
         config,
         data: job.data,
         trainRows: start!.train_rows,

@@ -44,7 +44,7 @@ function productVjp(
 /** alpha·A·B + C on matrices; the addend C is [M, N], [1, N] or [N] and may be left out. */
 export const gemmOp: OpDef<ProductAttrs> = {
   name: "gemm",
-  addendAt: 2,
+  addend: ([, , c]) => c,
   infer: (inputs, attrs) => {
     expectInputs("gemm", inputs, inputs.length === 3 ? 3 : 2);
     const [a, b, c] = inputs;
@@ -90,7 +90,8 @@ export function matmul(a: Value, b: Value, options: ProductOptions = {}): Value 
 /** x · factor; where x is a matrix product without an addend, the product takes the factor (its `alpha`), which saves a pass over memory. */
 export function scaled(x: Value, factor: number): Value {
   const { source } = x;
-  if (source.kind !== "op" || source.op.addendAt !== source.inputs.length) return scale(x, factor);
+  if (source.kind !== "op" || source.op.addend === undefined || source.op.addend(source.inputs, source.attrs) !== undefined)
+    return scale(x, factor);
   const { alpha, ...attrs } = source.attrs as { readonly alpha: number };
   return apply1(source.op, source.inputs, { ...attrs, alpha: alpha * factor });
 }

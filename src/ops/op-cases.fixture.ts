@@ -1,6 +1,6 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, type Tensor } from "../core/tensor.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionCases } from "./attention-cases.fixture.js";
 import * as elementwise from "./elementwise.js";
 import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
@@ -157,6 +157,18 @@ export const opCases: readonly OpCase[] = [
     (x) => apply1(geluOp, [x], null),
     (x) => (x * (1 + erfOf(x / Math.SQRT2))) / 2,
   ),
+  unaryCase(
+    siluOp,
+    (x) => apply1(siluOp, [x], null),
+    (x) => x / (1 + Math.exp(-x)),
+  ),
+  opCase({
+    op: siluSlopeOp,
+    title: "y + sigmoid(x)(1 - y)",
+    inputs: { x: randomTensor([5, 7], "x", -9, 9), y: randomTensor([5, 7], "y", -3, 3) },
+    build: ({ x, y }) => apply1(siluSlopeOp, [x, y], null),
+    reference: ({ x, y }) => tabulate([5, 7], (i, j) => y(i, j) + (1 - y(i, j)) / (1 + Math.exp(-x(i, j)))),
+  }),
   opCase({
     op: geluSlopeOp,
     title: "2(Φ(x) + xφ(x))",

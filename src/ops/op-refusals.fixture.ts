@@ -1,6 +1,7 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
 import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
@@ -12,6 +13,7 @@ import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 import { show } from "./shapes.js";
+import { bytesForm } from "./stored-cases.fixture.js";
 import type { StoredMatrix } from "./weight-form.js";
 
 /** Inputs that an op's shape rule must refuse, with the whole message. */
@@ -28,7 +30,7 @@ const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expect
 const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
 const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
-const q8Matrix: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
+const stored: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
 /** What each op's shape rule refuses; at least one per op. */
@@ -61,11 +63,13 @@ export const refusals: readonly Refusal[] = [
     elementwise.detachOp,
     elementwise.erfOp,
     geluOp,
+    siluOp,
   ].flatMap((op) => [
     refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
     refusal(op, [], null, "got nothing; expected 1 input of float32"),
   ]),
   refusal(geluSlopeOp, [int(2, 3)], null, "got int32[2,3]; expected 1 input of float32"),
+  refusal(siluSlopeOp, [float(2, 3)], null, "got float32[2,3]; expected 2 inputs of float32"),
   refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
   refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
   refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
@@ -184,8 +188,21 @@ export const refusals: readonly Refusal[] = [
     refusal(
       q8ProductOp,
       types,
-      { matrix: q8Matrix, transB: true, alpha: 1 },
+      { matrix: stored, transB: true, alpha: 1 },
       `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
+    ),
+  ),
+  ...[
+    { types: [float("T", 5), byte(5, 3)], got: "float32[T,5], int8[5,3]" },
+    { types: [float("T", 3), byte(3, 5)], got: "float32[T,3], int8[3,5]" },
+    { types: [float("T", 3), float(5, 3)], got: "float32[T,3], float32[5,3]" },
+    { types: [float("T", 3), byte(5, 3), float(3)], got: "float32[T,3], int8[5,3], float32[3]" },
+  ].map(({ types, got }) =>
+    refusal(
+      denseProductOp,
+      types,
+      { form: bytesForm, matrix: stored, transB: true, alpha: 1 },
+      `got ${got}; expected float32[T,3], int8[5,3], and float32[5] or nothing`,
     ),
   ),
 ];

@@ -32,10 +32,10 @@ function kept(by: "rows" | "columns"): Tensor<"float32"> {
 
 describe("q8 stores", () => {
   it.each(["rows", "columns"] as const)("%s in 255 steps from minus to plus the largest", (by) => {
-    const [values, scales] = [q8.store(matrix, by), q8.store(matrix, `${by}_scale`)];
-    const [at, scale] = [reader(values), reader(scales)];
-    expect(values.dtype).toBe("int8");
-    expect(values.shape).toEqual(by === "rows" ? [C, R] : [R, C]);
+    const { [by]: values, [`${by}_scale`]: scales } = q8.store(matrix, [by, `${by}_scale`], "matrix") as Record<string, Tensor>;
+    const [at, scale] = [reader(values!), reader(scales!)];
+    expect(values!.dtype).toBe("int8");
+    expect(values!.shape).toEqual(by === "rows" ? [C, R] : [R, C]);
     const back = tabulate([R, C], (i, j) => (by === "rows" ? at(j, i) * scale(i) : at(i, j) * scale(j)));
     expectClose(f32(Float32Array.from(back.data), [R, C]), kept(by), 1e-6);
     expect(by === "rows" ? at(5, 0) : at(0, 5)).toBe(127);
@@ -50,7 +50,7 @@ describe("q8 stores", () => {
     const reference = tabulate([by === "rows" ? R : C], (n) =>
       total(by === "rows" ? C : R, (k) => (by === "rows" ? at(n, k) : at(k, n)) ** 2),
     );
-    expectClose(q8.store(matrix, `${by}_norm`), reference, 1e-5);
+    expectClose(q8.store(matrix, [`${by}_norm`], "matrix")[`${by}_norm`], reference, 1e-5);
   });
 });
 

@@ -26,7 +26,7 @@ interface Q8Attrs {
  */
 export const q8ProductOp: OpDef<Q8Attrs> = {
   name: "q8_product",
-  addendAt: 3,
+  addend: ([, , , addend]) => addend,
   infer: (inputs) => {
     const [x, weight, scales, addend] = inputs;
     const [K, N] = weight?.shape ?? [];
@@ -78,40 +78,55 @@ export const q8: WeightForm = {
     return apply1(q8ProductOp, [x, weight, scales, ...(addend === undefined ? [] : [addend])], { matrix, transB, alpha: 1 });
   },
   squaredNorms: ({ shape, part }, transB) => (transB ? part("rows_norm", float(shape[0])) : part("columns_norm", float(shape[1]))),
-  store({ shape, data }, part) {
-    const [R, C] = [shape[0]!, shape[1]!];
-    const [side, what] = part.split("_");
-    const at = side === "rows" ? (n: number, k: number): number => data[n * C + k]! : (n: number, k: number): number => data[k * C + n]!;
-    const [N, K] = side === "rows" ? [R, C] : [C, R];
-    const scales = Float32Array.from({ length: N }, (_, n) => magnitude(K, (k) => at(n, k)) / steps);
-    if (what === "scale") return f32(scales);
-    const values = rounded(K, N, at, scales);
-    if (what === undefined) return { dtype: "int8", shape: [K, N], data: values };
-    return f32(scales.map((scale, n) => scale * scale * squares(values, n, N)));
+  store(matrix, parts) {
+    const sides = new Map<string, Scaled>();
+    return Object.fromEntries(
+      parts.map((part) => {
+        const [side, what] = part.split("_");
+        const { values, scales } = sides.get(side!) ?? scaledIntegers(matrix, side === "rows");
+        sides.set(side!, { values, scales });
+        return [part, what === undefined ? values : what === "scale" ? f32(scales) : f32(squaredNorms(values, scales))];
+      }),
+    );
   },
 };
 
 const float = (size: number): TensorType => ({ dtype: "float32", shape: [size] });
 
-function magnitude(K: number, at: (k: number) => number): number {
-  let most = 0;
-  for (let k = 0; k < K; k++) most = Math.max(most, Math.abs(at(k)));
-  return most;
+/** Integers [K, N], and the step of each column. */
+interface Scaled {
+  readonly values: Tensor<"int8">;
+  readonly scales: Float32Array;
 }
 
-/** The numbers at(n, k) in steps of each n's scale, as [K, N]. */
-function rounded(K: number, N: number, at: (n: number, k: number) => number, scales: Float32Array): Int8Array {
-  const values = new Int8Array(K * N);
-  for (let n = 0; n < N; n++) {
-    const scale = scales[n]!;
-    if (scale > 0) for (let k = 0; k < K; k++) values[k * N + n] = Math.round(at(n, k) / scale);
-  }
-  return values;
+/** A matrix [R, C] in steps of the largest magnitude / 127 of each row, turned to [C, R], or of each column. */
+function scaledIntegers({ shape, data }: Tensor<"float32">, byRow: boolean): Scaled {
+  const [R, C] = [shape[0]!, shape[1]!];
+  const most = new Float32Array(byRow ? R : C);
+  for (let i = 0, r = 0; r < R; r++)
+    for (let c = 0; c < C; c++, i++) {
+      const n = byRow ? r : c;
+      const magnitude = Math.abs(data[i]!);
+      if (magnitude > most[n]!) most[n] = magnitude;
+    }
+  const inverse = Float64Array.from(most, (magnitude) => (magnitude === 0 ? 0 : steps / magnitude));
+  const values = new Int8Array(R * C);
+  for (let first = 0; first < R; first += tile)
+    for (let c = 0; c < C; c++)
+      for (let r = first; r < Math.min(R, first + tile); r++)
+        values[byRow ? c * R + r : r * C + c] = Math.round(data[r * C + c]! * inverse[byRow ? r : c]!);
+  return { values: { dtype: "int8", shape: byRow ? [C, R] : [R, C], data: values }, scales: most.map((magnitude) => magnitude / steps) };
 }
 
-/** Σ values[k, n]² over k. */
-function squares(values: Int8Array, n: number, N: number): number {
-  let total = 0;
-  for (let i = n; i < values.length; i += N) total += values[i]! ** 2;
-  return total;
+/** Rows that are turned together: one cache line of bytes, of a few cache lines each. */
+const tile = 32;
+
+/** The squared norm of each column. */
+function squaredNorms({ data }: Tensor<"int8">, scales: Float32Array): Float32Array {
+  const N = scales.length;
+  return scales.map((scale, n) => {
+    let total = 0;
+    for (let i = n; i < data.length; i += N) total += data[i]! ** 2;
+    return scale * scale * total;
+  });
 }

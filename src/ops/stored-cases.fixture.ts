@@ -1,5 +1,6 @@
 import { apply1, input, type Value } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
+import { type DenseForm, denseProductOp } from "./dense-form.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { q8ProductOp } from "./q8.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
@@ -19,7 +20,7 @@ export function storedInputs(
     part: (name, type) => {
       const value = values.get(name) ?? input(name, type.dtype, type.shape);
       values.set(name, value);
-      feeds[name] = form.store(matrix, name);
+      feeds[name] = form.store(matrix, [name], "matrix")[name]!;
       return value;
     },
   };
@@ -53,6 +54,16 @@ const unused: StoredMatrix = {
   },
 };
 
+/** Whole numbers, stored as bytes. */
+export const bytesForm: DenseForm = {
+  name: "bytes",
+  parts: (shape) => ({ bytes: { dtype: "int8", shape } }),
+  quantize: ({ shape, data }) => ({ bytes: { dtype: "int8", shape, data: Int8Array.from(data) } }),
+  dequantize: ({ bytes }) => Float32Array.from(bytes!.data, Number),
+  dense: (e, { bytes }) => e.node("Cast", [bytes!], { to: 1 })[0]!,
+};
+const bytes: Tensor = { dtype: "int8", shape: [4, 6], data: Int8Array.from({ length: 24 }, (_, i) => ((i * 5) % 7) - 3) };
+
 /** Products with stored matrices. */
 export const storedCases: readonly OpCase[] = [
   opCase({
@@ -67,5 +78,21 @@ export const storedCases: readonly OpCase[] = [
       const rows = reader(f32(Float32Array.from(roundedRows(x, 5, 6).data), [5, 6]));
       return tabulate([5, 4], (i, n) => 0.5 * scales(n) * total(6, (k) => rows(i, k) * weight(k, n)) + addend(n));
     },
+  }),
+  ...[true, false].map((transB) => {
+    const [K, N] = transB ? [6, 4] : [4, 6];
+    return opCase({
+      op: denseProductOp,
+      title: transB ? "x·Mᵀ and an addend" : "x·M and an addend",
+      inputs: { x: randomTensor([5, K], "x"), addend: randomTensor([N], "addend"), bytes },
+      shapes: { x: ["T", K] },
+      sizes: { T: 5 },
+      build: ({ x, addend, bytes }) => {
+        const matrix: StoredMatrix = { shape: [4, 6], part: () => bytes };
+        return apply1(denseProductOp, [x, bytes, addend], { form: bytesForm, matrix, transB, alpha: 0.5 });
+      },
+      reference: ({ x, addend, bytes }) =>
+        tabulate([5, N], (i, n) => 0.5 * total(K, (k) => x(i, k) * (transB ? bytes(n, k) : bytes(k, n))) + addend(n)),
+    });
   }),
 ];

@@ -19,6 +19,6 @@ export interface WeightForm {
   product(x: Value, matrix: StoredMatrix, transB: boolean, addend?: Value): Value;
   /** The squared norms [R] of M's rows (`transB`), or [C] of its columns, as the product that `transB` names has them. */
   squaredNorms(matrix: StoredMatrix, transB: boolean): Value;
-  /** One of the tensors that store a matrix. */
-  store(matrix: Tensor<"float32">, part: string): Tensor;
+  /** The tensors of these names that store a matrix. Throws WeightError for numbers that the form cannot hold; `path` is whose they are. */
+  store(matrix: Tensor<"float32">, parts: readonly string[], path: string): Readonly<Record<string, Tensor>>;
 }

@@ -82,13 +82,13 @@ function hubHeadFiles(
   });
 }
 
-function hubModelOf(model: BaseModel, { task }: TaskHead): HubModel {
+function hubModelOf(model: BaseModel, head: TaskHead): HubModel {
   const type = isRecord(model.json) ? String(model.json.model_type) : model.family.model_types[0]!;
   return {
-    hidden_size: survey(model, { task, target: { kind: "number" } }).embeddings[0]!.width,
+    hidden_size: survey(model, head).embeddings[0]!.width,
     model_type: type,
     model_name: model.id,
-    model_class: modelClass(model, headClass(model, task)),
+    model_class: modelClass(model, headClass(model, head.task)),
   };
 }
 

@@ -9,7 +9,7 @@ import { openWeights } from "../io/weights.js";
 import { checkpointNames, type ModelFamily } from "../models/family.js";
 import { familyOf } from "../models/index.js";
 import type { Runtime } from "../runtime/session.js";
-import { type BaseDtype, storedPart } from "./base-dtype.js";
+import { type BaseDtype, storedTensors } from "./base-dtype.js";
 
 /** A base model, ready for any number of adapters. Holds no adapter itself. */
 export interface BaseModel {
@@ -83,10 +83,8 @@ export async function openBaseModel(
     return wanted;
   };
   /** The wanted tensors of one weight, of which the float32 one is let go where only parts are wanted. */
-  const partsOf = async (path: string, leaves: readonly WeightLeaf[]): Promise<Feeds> => {
-    const whole = await source.readFloat32(nameOf(path)!);
-    return Object.fromEntries(leaves.map((leaf) => [feedName(leaf)!, leaf.part === undefined ? whole : storedPart(whole, leaf.part)]));
-  };
+  const partsOf = async (path: string, leaves: readonly WeightLeaf[]): Promise<Feeds> =>
+    storedTensors(await source.readFloat32(nameOf(path)!), leaves);
   return {
     id,
     revision,

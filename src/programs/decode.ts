@@ -52,7 +52,7 @@ export function decoder(
   model: BaseModel,
   attachments: readonly Attachment[],
   graph: Readonly<Record<string, Value>>,
-  program: Program,
+  program: Pick<Program, "run">,
   params: ProgramInputs["params"],
 ): Decoder {
   const packing = packingOf(model, attachments);
@@ -69,7 +69,7 @@ export function decoder(
 
 /** Each pass reads the new tokens, and the keys and values of those before them. */
 function cached(
-  program: Program,
+  program: Pick<Program, "run">,
   params: ProgramInputs["params"],
   packing: Packing,
   ahead: number,
@@ -111,7 +111,7 @@ function cached(
 }
 
 /** Each pass reads the texts from their beginning: for methods that read a text as a whole. */
-function recomputing(program: Program, params: ProgramInputs["params"], packing: Packing, texts: number): Decoding {
+function recomputing(program: Pick<Program, "run">, params: ProgramInputs["params"], packing: Packing, texts: number): Decoding {
   const whole: number[][] = Array.from({ length: texts }, () => []);
   return {
     next(tokens) {
@@ -130,7 +130,7 @@ function recomputing(program: Program, params: ProgramInputs["params"], packing:
 
 /** Runs a program that reads the last row of each text that got tokens. */
 async function logitsOf(
-  program: Program,
+  program: Pick<Program, "run">,
   inputs: ProgramInputs,
   tokens: readonly (readonly number[])[],
   lastRows: ArrayLike<number>,

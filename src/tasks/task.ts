@@ -62,11 +62,15 @@ export interface Task {
     readonly required: readonly string[];
     readonly optional: readonly string[];
     readonly labels: readonly string[];
+    /** Columns that hold lists. */
+    readonly lists?: readonly string[];
     /** Other sets of columns that make a row instead of the required ones. */
     readonly alternatives?: readonly (readonly string[])[];
   };
   /** Whether the head reads one row of each text, its first token; then a model need not compute the others in its last layer. */
   readonly onePerText: boolean;
+  /** The share of a text's tokens that bear loss in training, about; all of them by default. Only where the head reads more than one row of a text. */
+  readonly lossShare?: number;
   /** Whether a head that the base model brings stays as it is, because it gives the same whatever the rows are. */
   readonly keepsHead: boolean;
   /** Whether predictions say how likely a row's own labels are, so that rows to predict keep them. */

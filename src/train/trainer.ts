@@ -88,7 +88,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
-  const graph = trainGraph(model, head, [attachment], options.dropout);
+  const graph = trainGraph(model, head, [attachment], options.dropout, options.recompute);
   const baseDtype = storesMatrices(graph) ? model.baseDtype : "f32";
   if (baseDtype !== model.baseDtype && options.base_dtype !== "auto") {
     throw new ConfigError(
@@ -106,8 +106,9 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       },
     );
   }
-  const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
-  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
+  // who recomputes wants little memory, and matrices laid out for speed take more
+  const loading = loadProgram(model, graph, options.recompute ? "inference" : "training");
+  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the program is awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
   const packing = packingOf(model, [attachment]);
   const plan = planSteps(head, packing, data.examples, options);
@@ -140,9 +141,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   let score: Score = state?.score ?? { loss: null, metrics: {} };
   let last: Evaluation | undefined;
   let bestEvaluation: Evaluation | undefined;
-  const [trainer, evaluator] = await loading;
+  const trainer = await loading;
+  let evaluator: Promise<Program> | undefined; // loaded when it is needed: the first step need not wait for it
 
   const seconds = (): number => (state?.seconds ?? 0) + now() - began;
+  /** Whether so many steps are over since something was done last; null for once an epoch. */
+  const isDue = (every: number | null): boolean => (every === null ? Number.isInteger(plan.epochAt(step)) : step % every === 0);
   const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
   const result = (finished: boolean, values: Params, { loss, metrics }: Score, evaluation?: Evaluation): TrainResult => ({
     adapter: { head, attachment, params: values },
@@ -154,7 +158,8 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
-    const outputs = await runExamples(evaluator, params, data.evalExamples, head, packing);
+    evaluator ??= loadProgram(model, forwardGraph(model, head, [attachment]));
+    const outputs = await runExamples(await evaluator, params, data.evalExamples, head, packing);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
@@ -210,7 +215,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       yield {
         event: "step",
         step,
-        epoch: step / plan.perEpoch,
+        epoch: plan.epochAt(step),
         loss,
         learning_rate: rate,
         grad_norm: norm,
@@ -219,12 +224,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
         seconds: seconds(),
       };
       const done = step === plan.total;
-      if (data.evalExamples.length > 0 && (done || step % (options.eval_steps ?? plan.perEpoch) === 0)) {
+      if (data.evalExamples.length > 0 && (done || isDue(options.eval_steps))) {
         yield await evaluate();
         stoppedEarly = !done && outOfPatience();
       }
       const interrupted = input.signal?.aborted === true && !done && !stoppedEarly;
-      const due = done || stoppedEarly || interrupted || step % (options.save_steps ?? plan.perEpoch) === 0;
+      const due = done || stoppedEarly || interrupted || isDue(options.save_steps);
       const checkpoint = input.checkpoints !== undefined && due ? await save(input.checkpoints) : null;
       if (checkpoint !== null) yield { event: "checkpoint", step, checkpoint };
       if (interrupted) {
@@ -251,7 +256,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       [last, bestEvaluation].find((each) => each?.step === kept.step),
     );
   } finally {
-    await Promise.allSettled([trainer.dispose(), evaluator.dispose()]);
+    await Promise.allSettled([trainer, evaluator].map(async (program) => (await program)?.dispose()));
   }
 }
 

@@ -22,7 +22,8 @@ import adapters
 import numpy as np
 import torch
 import transformers
-from adapterhub_cases import ALL, NAMES, TEXT, TOKEN, WORDS
+from adapterhub_cases import ALL, NAMES, TEXT, TOKEN
+from adapterhub_decoder_cases import WORDS
 from adapters import AutoAdapterModel
 from adapters.composition import Fuse
 from safetensors.torch import save_file
