@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { baseDtypeOption } from "../programs/base-dtype.js";
 
 /** Flags of the verbs that use a model with or without an adapter. */
 export const modelFlags = {
@@ -7,5 +8,13 @@ export const modelFlags = {
   task: z.string().nullable().default(null).describe("the Hub's name of the task; the adapter names it"),
   map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
   max_length: z.number().int().positive().nullable().default(null).describe("longest text in tokens; the model's limit by default"),
+  base_dtype: baseDtypeOption,
   threads: z.number().int().positive().nullable().default(null).describe("threads that a run may use; all cores by default"),
+};
+
+/** Flags of the verbs that write texts. */
+export const languageModelFlags = {
+  model: z.string().describe("language model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  system: z.string().nullable().default(null).describe("what a system message before the conversation says"),
+  threads: modelFlags.threads,
 };

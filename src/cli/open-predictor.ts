@@ -1,5 +1,7 @@
 import { loadAdapter, loadModel } from "../node/load-model.js";
+import { withBaseDtype } from "../programs/adapted-model.js";
 import { withoutAdapter } from "../programs/adapter.js";
+import type { BaseDtype } from "../programs/base-dtype.js";
 import { type Predictor, predictor } from "../programs/pipeline.js";
 import { taskNamed } from "../tasks/index.js";
 import type { Output } from "./output.js";
@@ -13,7 +15,14 @@ export async function openPredictor(
     adapter,
     task,
     threads,
-  }: { readonly model: string; readonly adapter: string | null; readonly task: string | null; readonly threads: number | null },
+    base_dtype,
+  }: {
+    readonly model: string;
+    readonly adapter: string | null;
+    readonly task: string | null;
+    readonly threads: number | null;
+    readonly base_dtype: BaseDtype | "auto";
+  },
 ): Promise<Predictor & { close(): Promise<void> }> {
   const options = { onProgress: printProgress(output), threads: threads ?? undefined };
   const model = await loadModel(name, options);
@@ -22,7 +31,8 @@ export async function openPredictor(
       adapter === null
         ? withoutAdapter(model, taskNamed(task ?? "text-classification"))
         : await loadAdapter(model, adapter, { ...options, task: task ?? undefined });
-    return { ...(await predictor(model, adapted)), close: () => model.close() };
+    const stored = withBaseDtype(model, "attachment" in adapted ? adapted.head : adapted, base_dtype);
+    return { ...(await predictor(stored, adapted)), close: () => model.close() };
   } catch (error) {
     await model.close();
     throw error;

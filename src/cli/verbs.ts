@@ -1,9 +1,11 @@
+import { chatVerb } from "./chat.js";
 import { combineVerb } from "./combine.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
 import { exportVerb } from "./export.js";
+import { generateVerb } from "./generate.js";
 import { inspectVerb } from "./inspect.js";
 import { mergeVerb } from "./merge.js";
 import { predictVerb } from "./predict.js";
@@ -19,6 +21,8 @@ export const verbs: readonly Verb[] = [
   trainVerb,
   evaluateVerb,
   predictVerb,
+  generateVerb,
+  chatVerb,
   inspectVerb,
   mergeVerb,
   unmergeVerb,

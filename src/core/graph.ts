@@ -15,11 +15,27 @@ export type Leaf =
   | { readonly kind: "input"; readonly name: string }
   /** Fed each run with noise: 0, or 1/(1-rate) with probability 1-rate. Drawn by core/random.ts, keyed by seed, step and name. */
   | { readonly kind: "mask"; readonly name: string; readonly rate: number }
-  /** A frozen weight of the base model, by its path in the model. */
-  | { readonly kind: "weight"; readonly path: string }
+  | WeightLeaf
   /** A tensor that belongs to the adapter. Fed each run; a gradient comes out where `trained`. */
   | ParamLeaf
   | { readonly kind: "constant"; readonly value: Tensor };
+
+/** A frozen weight of the base model, by its path in the model: the float32 tensor itself, or one of those in which a form stores it. */
+export interface WeightLeaf {
+  readonly kind: "weight";
+  readonly path: string;
+  readonly part?: StoredPart;
+}
+
+/** One of the tensors in which a form of storage holds a weight. */
+export interface StoredPart {
+  /** The form's name: q8. */
+  readonly form: string;
+  /** What the form calls this tensor. */
+  readonly name: string;
+  /** The shape of the whole weight in the checkpoint. */
+  readonly shape: readonly number[];
+}
 
 /** A tensor that belongs to the adapter. */
 export interface ParamLeaf {
@@ -75,6 +91,8 @@ export interface VjpContext<A> {
 // biome-ignore lint/suspicious/noExplicitAny: a generic's bound; each op states its own attributes
 export interface OpDef<A = any> {
   readonly name: string;
+  /** For products with an attribute `alpha`, which multiplies all but an addend: the addend among the inputs, where there is one. */
+  addend?<T>(inputs: readonly T[], attrs: A): T | undefined;
   /** Shape rule: the outputs' types. Throws ShapeError naming the op, the shapes it got and what it expected. */
   infer(inputs: readonly TensorType[], attrs: A): readonly TensorType[];
   /**
@@ -170,7 +188,7 @@ export function feedName(source: Leaf): string | undefined {
     case "mask":
       return `mask:${source.name}`;
     case "weight":
-      return `weight:${source.path}`;
+      return `weight:${source.path}${source.part === undefined ? "" : `#${source.part.form}.${source.part.name}`}`;
     case "param":
       return paramFeed(source.path);
     case "constant":

@@ -1,11 +1,13 @@
 import { ShapeError } from "../errors.js";
 
 /** Element types that graphs and sessions know, in ONNX Runtime's spelling. */
-export type DType = "float32" | "int32" | "int64" | "uint8" | "int8" | "bool";
+export type DType = "float32" | "float16" | "int32" | "int64" | "uint8" | "int8" | "bool";
 
 /** The typed array that holds a dtype's elements in memory. */
 export interface TypedArrays {
   readonly float32: Float32Array;
+  /** Bits, for hosts without Float16Array. */
+  readonly float16: Uint16Array;
   readonly int32: Int32Array;
   readonly int64: BigInt64Array;
   readonly uint8: Uint8Array;

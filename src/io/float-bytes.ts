@@ -1,3 +1,4 @@
+import { halfBits } from "../core/half.js";
 import { WeightError } from "../errors.js";
 import type { StoredFloat } from "./safetensors.js";
 
@@ -25,21 +26,4 @@ export function floatBytes(dtype: StoredFloat, data: Float32Array, where: string
 function bfloatBits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // NaN stays one
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
-}
-
-/** IEEE 754 binary16 bits of binary32 bits. */
-function halfBits(bits: number): number {
-  const sign = (bits >>> 16) & 0x8000;
-  const magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00;
-  if (magnitude >= 0x47800000) return sign | 0x7c00; // 65536 and above
-  const exponent = (magnitude >>> 23) - 112;
-  // 13 digits go; of a subnormal more, and its leading one is written out
-  const shift = exponent > 0 ? 13 : 14 - exponent;
-  if (shift > 24) return sign;
-  const digits = exponent > 0 ? magnitude - (112 << 23) : (magnitude & 0x7fffff) | 0x800000;
-  const rest = digits & ((1 << shift) - 1);
-  const half = 1 << (shift - 1);
-  const kept = digits >>> shift;
-  return sign | (kept + (rest > half || (rest === half && (kept & 1) === 1) ? 1 : 0));
 }

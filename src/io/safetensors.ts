@@ -1,3 +1,4 @@
+import { floatBitsOfHalf } from "../core/half.js";
 import { f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { FileError, WeightError } from "../errors.js";
 import type { Files } from "./files.js";
@@ -238,21 +239,6 @@ const halfTable = (() => {
     return table;
   };
 })();
-
-/** IEEE 754 binary16 (sign 1, exponent 5, fraction 10 bits) to binary32 bits. */
-function floatBitsOfHalf(half: number): number {
-  const sign = (half & 0x8000) << 16;
-  let exponent = (half >> 10) & 0x1f;
-  let fraction = half & 0x3ff;
-  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
-  if (exponent === 0) {
-    if (fraction === 0) return sign;
-    // A subnormal half is a normal float: shift until the leading one is the implicit bit.
-    for (exponent = 1; (fraction & 0x400) === 0; exponent--) fraction <<= 1;
-    fraction &= 0x3ff;
-  }
-  return sign | ((exponent + 112) << 23) | (fraction << 13);
-}
 
 /**
  * A safetensors file of `tensors`, which may come in any order: laid out by dtype, then by name, and padded as the reference writer does, so that equal

@@ -15,7 +15,17 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const start = (resumed_from: number | null): TrainEvent & { event: "start" } => ({
   ...{ event: "start", model: "tiny", task: "text-classification", method: "lora", train_rows: 1, eval_rows: 0, eval_source: "none" },
-  ...{ truncated_rows: 0, labels: null, trained_parameters: 1, total_parameters: 2, new_modules: [], learning_rate: 1, steps: 4 },
+  ...{
+    truncated_rows: 0,
+    dropped_rows: 0,
+    labels: null,
+    trained_parameters: 1,
+    total_parameters: 2,
+    new_modules: [],
+    learning_rate: 1,
+    base_dtype: "f32",
+    steps: 4,
+  },
   ...{ steps_per_epoch: 2, resumed_from },
 });
 const checkpoint = (step: number): TrainEvent => ({ event: "checkpoint", step, checkpoint: `checkpoint-${step}` });

@@ -44,7 +44,7 @@ describe("weights", () => {
     const fed = emit({ y });
     expect([...fed.feeds.keys()].sort()).toEqual(["batch:x", "weight:dense.bias", "weight:dense.weight"]);
     expect(fed.feeds.get("batch:x")).toBe(x);
-    const baked = emit({ y }, (path) => tensors[path]);
+    const baked = emit({ y }, ({ path }) => tensors[path]);
     expect([...baked.feeds.keys()]).toEqual(["batch:x"]);
     const first = await run(fed.bytes, {
       ...feeds,
@@ -58,16 +58,16 @@ describe("weights", () => {
   });
 
   it("may be fed and baked in side by side", async () => {
-    const some = emit({ y }, (path) => (path === "dense.bias" ? tensors[path] : undefined));
+    const some = emit({ y }, ({ path }) => (path === "dense.bias" ? tensors[path] : undefined));
     expect([...some.feeds.keys()].sort()).toEqual(["batch:x", "weight:dense.weight"]);
     const { y: both } = await run(some.bytes, { ...feeds, "weight:dense.weight": tensors["dense.weight"]! });
-    const all = await run(emit({ y }, (path) => tensors[path]).bytes, feeds);
+    const all = await run(emit({ y }, ({ path }) => tensors[path]).bytes, feeds);
     expectClose(both, { shape: [5, 4], data: all.y!.data as Float32Array }, 1e-6);
   });
 
   it("are the only leaves that are baked in", () => {
     const asked: string[] = [];
-    const { feeds } = emit({ y: add(y, param("dense.bias", 4)) }, (path) => {
+    const { feeds } = emit({ y: add(y, param("dense.bias", 4)) }, ({ path }) => {
       asked.push(path);
       return undefined;
     });
@@ -269,7 +269,7 @@ it("the same graph, built twice, gives the same bytes", () => {
     const [x, b, s] = [input("x", "float32", ["B*S", 3]), input("b", "int32", ["B"]), input("s", "int32", ["S"])];
     const h = tanh(gemm(x, weight("w", 4, 3), { transB: true }, param("b", 4)));
     const cube = reshape(h, ["B", "S", 4]);
-    return emit({ y: sum(matmul(cube, cube, { transB: true }), [0]), h, b, s }, (path) =>
+    return emit({ y: sum(matmul(cube, cube, { transB: true }), [0]), h, b, s }, ({ path }) =>
       path === "w" ? randomTensor([4, 3], "w") : undefined,
     ).bytes;
   };

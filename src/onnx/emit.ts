@@ -1,5 +1,5 @@
 import { type Dim, dimTerms } from "../core/dims.js";
-import { type Emitter, feedName, type Leaf, topological, type Value } from "../core/graph.js";
+import { type Emitter, feedName, type Leaf, topological, type Value, type WeightLeaf } from "../core/graph.js";
 import { i64, type Tensor } from "../core/tensor.js";
 import { GraphError } from "../errors.js";
 import { encodeModel, type ModelProto, type NodeProto } from "./proto.js";
@@ -14,10 +14,10 @@ export interface EmittedModel {
 }
 
 /** How a frozen weight gets into a model: with these bytes, as an initialiser whose bytes the runtime keeps, or (undefined) fed each run. */
-export type WeightForm = Tensor | "kept" | undefined;
+export type WeightEntry = Tensor | "kept" | undefined;
 
-/** Writes a graph as an ONNX model whose outputs carry the given names. `form` says how each frozen weight gets in; all are fed by default. */
-export function emit(outputs: Readonly<Record<string, Value>>, form: (path: string) => WeightForm = () => undefined): EmittedModel {
+/** Writes a graph as an ONNX model whose outputs carry the given names. `entry` says how each frozen weight gets in; all are fed by default. */
+export function emit(outputs: Readonly<Record<string, Value>>, entry: (leaf: WeightLeaf) => WeightEntry = () => undefined): EmittedModel {
   const order = topological(Object.values(outputs));
   const names = new Map<Value, string>();
   const writer = new GraphWriter(order);
@@ -35,7 +35,7 @@ export function emit(outputs: Readonly<Record<string, Value>>, form: (path: stri
       );
       for (const [i, output] of source.outputs.entries()) names.set(output, results[i]!);
     } else {
-      names.set(value, writer.leaf(source, value, form, feeds));
+      names.set(value, writer.leaf(source, value, entry, feeds));
     }
   }
   for (const [name, value] of Object.entries(outputs)) writer.output(name, names.get(value)!, value);
@@ -66,10 +66,10 @@ class GraphWriter implements Emitter {
     return { nodes: this.#nodes, initializers: this.#initializers, external: this.#external, inputs: this.#inputs, outputs: this.#outputs };
   }
 
-  leaf(source: Leaf, value: Value, form: (path: string) => WeightForm, feeds: Map<string, Value>): string {
+  leaf(source: Leaf, value: Value, entry: (leaf: WeightLeaf) => WeightEntry, feeds: Map<string, Value>): string {
     if (source.kind === "constant") return this.constant(source.value);
     const name = feedName(source)!;
-    const how = source.kind === "weight" ? form(source.path) : undefined;
+    const how = source.kind === "weight" ? entry(source) : undefined;
     if (how !== undefined) {
       if (how === "kept") this.#external.push([name, value.type]);
       else this.#initializers.push([name, how]);

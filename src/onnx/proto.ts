@@ -4,7 +4,7 @@ import type { Attribute, TensorType } from "../core/graph.js";
 import type { DType, Tensor } from "../core/tensor.js";
 
 /** ONNX's numbers for element types (onnx.proto, TensorProto.DataType). */
-export const elementType: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9 };
+export const elementType: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 };
 
 /** One node of an ONNX graph. */
 export interface NodeProto {

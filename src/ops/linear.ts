@@ -44,6 +44,7 @@ function productVjp(
 /** alpha·A·B + C on matrices; the addend C is [M, N], [1, N] or [N] and may be left out. */
 export const gemmOp: OpDef<ProductAttrs> = {
   name: "gemm",
+  addend: ([, , c]) => c,
   infer: (inputs, attrs) => {
     expectInputs("gemm", inputs, inputs.length === 3 ? 3 : 2);
     const [a, b, c] = inputs;
@@ -86,12 +87,13 @@ export function matmul(a: Value, b: Value, options: ProductOptions = {}): Value 
   return apply1(matmulOp, [a, b], { transA: false, transB: false, alpha: 1, ...options });
 }
 
-/** x · factor; where x is a matrix product, the product takes the factor, which saves a pass over memory. */
+/** x · factor; where x is a matrix product without an addend, the product takes the factor (its `alpha`), which saves a pass over memory. */
 export function scaled(x: Value, factor: number): Value {
   const { source } = x;
-  if (source.kind !== "op" || source.op !== gemmOp || source.inputs.length !== 2) return scale(x, factor);
-  const { alpha, ...attrs } = source.attrs as ProductAttrs;
-  return gemm(source.inputs[0]!, source.inputs[1]!, { ...attrs, alpha: alpha * factor });
+  if (source.kind !== "op" || source.op.addend === undefined || source.op.addend(source.inputs, source.attrs) !== undefined)
+    return scale(x, factor);
+  const { alpha, ...attrs } = source.attrs as { readonly alpha: number };
+  return apply1(source.op, source.inputs, { ...attrs, alpha: alpha * factor });
 }
 
 /** x·Wᵀ + bias: x [T, in], W [out, in], bias [out] → [T, out]. torch's nn.Linear. */

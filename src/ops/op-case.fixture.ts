@@ -13,6 +13,8 @@ export interface OpCase<K extends string = string> {
   /** Float inputs without a gradient. */
   readonly fixed?: readonly NoInfer<K>[];
   readonly tolerance?: number;
+  /** Whether the op rounds, and its gradient is by definition not that of central differences: a test of its own checks it. */
+  readonly straightThrough?: true;
   build(values: Readonly<Record<K, Value>>): Value;
   /** The value in plain JavaScript. */
   reference(inputs: Readonly<Record<K, At>>): Reference;

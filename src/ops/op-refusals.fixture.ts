@@ -1,13 +1,20 @@
-import type { OpDef, TensorType } from "../core/graph.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
+import { input, type OpDef, type TensorType } from "../core/graph.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
+import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
+import { q8ProductOp } from "./q8.js";
+import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
+import { show } from "./shapes.js";
+import { bytesForm } from "./stored-cases.fixture.js";
+import type { StoredMatrix } from "./weight-form.js";
 
 /** Inputs that an op's shape rule must refuse, with the whole message. */
 export interface Refusal<A = unknown> {
@@ -22,6 +29,8 @@ const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expect
 
 const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
+const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
+const stored: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
 /** What each op's shape rule refuses; at least one per op. */
@@ -54,11 +63,13 @@ export const refusals: readonly Refusal[] = [
     elementwise.detachOp,
     elementwise.erfOp,
     geluOp,
+    siluOp,
   ].flatMap((op) => [
     refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
     refusal(op, [], null, "got nothing; expected 1 input of float32"),
   ]),
   refusal(geluSlopeOp, [int(2, 3)], null, "got int32[2,3]; expected 1 input of float32"),
+  refusal(siluSlopeOp, [float(2, 3)], null, "got float32[2,3]; expected 2 inputs of float32"),
   refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
   refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
   refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
@@ -154,5 +165,44 @@ export const refusals: readonly Refusal[] = [
   ),
   refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
   refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
+  ...[
+    [float("L", 5), float(9, 4), int("L")],
+    [float("L", 5), float(9, 5), int("T")],
+    [float("L", 5), float(9, 5), int("L"), float(5)],
+  ].map((types) =>
+    refusal(
+      linearCrossEntropyOp,
+      types,
+      { chunks: 8, least: 1 },
+      `got ${types.map(show).join(", ")}; expected hidden [L, D], a table [V, D], int32 classes [L] and perhaps a bias [V]`,
+    ),
+  ),
+  refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
+  ...[
+    { types: [float("T", 3), byte(4, 5), float(5)], got: "float32[T,3], int8[4,5], float32[5]" },
+    { types: [float("T", 3), float(3, 5), float(5)], got: "float32[T,3], float32[3,5], float32[5]" },
+    { types: [float("T", 3), byte(3, 5), float(3)], got: "float32[T,3], int8[3,5], float32[3]" },
+    { types: [float("T", 3), byte(3, 5), float(5), float(3)], got: "float32[T,3], int8[3,5], float32[5], float32[3]" },
+  ].map(({ types, got }) =>
+    refusal(
+      q8ProductOp,
+      types,
+      { matrix: stored, transB: true, alpha: 1 },
+      `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
+    ),
+  ),
+  ...[
+    { types: [float("T", 5), byte(5, 3)], got: "float32[T,5], int8[5,3]" },
+    { types: [float("T", 3), byte(3, 5)], got: "float32[T,3], int8[3,5]" },
+    { types: [float("T", 3), float(5, 3)], got: "float32[T,3], float32[5,3]" },
+    { types: [float("T", 3), byte(5, 3), float(3)], got: "float32[T,3], int8[5,3], float32[3]" },
+  ].map(({ types, got }) =>
+    refusal(
+      denseProductOp,
+      types,
+      { form: bytesForm, matrix: stored, transB: true, alpha: 1 },
+      `got ${got}; expected float32[T,3], int8[5,3], and float32[5] or nothing`,
+    ),
+  ),
 ];

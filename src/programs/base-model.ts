@@ -1,3 +1,4 @@
+import { feedName, type WeightLeaf } from "../core/graph.js";
 import type { Feeds, Tensor } from "../core/tensor.js";
 import { loadTokenizer, type Tokenizer } from "../data/tokenizer.js";
 import { ModelError, WeightError } from "../errors.js";
@@ -8,6 +9,7 @@ import { openWeights } from "../io/weights.js";
 import { checkpointNames, type ModelFamily } from "../models/family.js";
 import { familyOf } from "../models/index.js";
 import type { Runtime } from "../runtime/session.js";
+import { type BaseDtype, storedTensors } from "./base-dtype.js";
 
 /** A base model, ready for any number of adapters. Holds no adapter itself. */
 export interface BaseModel {
@@ -25,10 +27,20 @@ export interface BaseModel {
   shape(path: string): readonly number[] | undefined;
   /** How the checkpoint stores a weight; undefined where it lacks it. */
   dtype(path: string): StoredDType | undefined;
+  /** How programs store the frozen matrices of linear layers. */
+  readonly baseDtype: BaseDtype;
   /** A weight by its path in the model. Throws WeightError when it is missing or its shape is not the expected one. */
   read(path: string, shape: readonly number[]): Promise<Tensor<"float32">>;
-  /** Sees to it that the runtime holds these frozen weights; each is read once. Throws WeightError that lists all that do not fit. */
-  keep(weights: ReadonlyMap<string, readonly number[]>): Promise<void>;
+  /** Frozen weights as programs read them, by the names under which they are fed. Throws WeightError that lists all that do not fit. */
+  stored(weights: readonly FrozenWeight[]): Promise<Feeds>;
+  /** Sees to it that the runtime holds these frozen weights; each is read once. Throws as `stored` does. */
+  keep(weights: readonly FrozenWeight[]): Promise<void>;
+}
+
+/** A frozen weight that a program reads, or a part of one, with its shape. */
+export interface FrozenWeight {
+  readonly leaf: WeightLeaf;
+  readonly shape: readonly number[];
 }
 
 /** A model's tokens. */
@@ -43,10 +55,15 @@ export interface BaseModelOptions {
   readonly runtime: Runtime;
   /** The weights, where they are not in the files. */
   readonly weights?: TensorSource;
+  /** How programs store the frozen matrices of linear layers; float32 by default. */
+  readonly baseDtype?: BaseDtype;
 }
 
 /** Reads config.json, the tokenizer and the weights' headers. Throws FileError, ConfigError, ModelError or WeightError. */
-export async function openBaseModel(files: Files, { id, revision = null, runtime: shared, weights }: BaseModelOptions): Promise<BaseModel> {
+export async function openBaseModel(
+  files: Files,
+  { id, revision = null, runtime: shared, weights, baseDtype = "f32" }: BaseModelOptions,
+): Promise<BaseModel> {
   const runtime = shared.own();
   const json = await readJson(files, "config.json");
   const family = familyOf(json);
@@ -61,6 +78,13 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
       hint: "are tokenizer.json and config.json of the same model?",
     });
   }
+  const checked = (wanted: readonly FrozenWeight[]): readonly FrozenWeight[] => {
+    checkShapes(source, new Map(wanted.map(({ leaf, shape }) => [leaf.path, leaf.part?.shape ?? shape])), nameOf);
+    return wanted;
+  };
+  /** The wanted tensors of one weight, of which the float32 one is let go where only parts are wanted. */
+  const partsOf = async (path: string, leaves: readonly WeightLeaf[]): Promise<Feeds> =>
+    storedTensors(await source.readFloat32(nameOf(path)!), leaves);
   return {
     id,
     revision,
@@ -70,25 +94,35 @@ export async function openBaseModel(files: Files, { id, revision = null, runtime
     config,
     tokenizer,
     runtime,
+    baseDtype,
     shape: (path) => source.tensors.get(nameOf(path) ?? "")?.shape,
     dtype: (path) => source.tensors.get(nameOf(path) ?? "")?.dtype,
     async read(path, shape) {
       checkShapes(source, new Map([[path, shape]]), nameOf);
       return source.readFloat32(nameOf(path)!);
     },
+    async stored(weights) {
+      const tensors: Record<string, Tensor> = {};
+      for (const [path, leaves] of byPath(checked(weights))) Object.assign(tensors, await partsOf(path, leaves));
+      return tensors;
+    },
     async keep(weights) {
-      const wanted = new Map([...weights].filter(([path]) => !kept.has(path)));
-      checkShapes(source, wanted, nameOf);
+      const wanted = weights.filter(({ leaf }) => !kept.has(feedName(leaf)!));
+      const groups = byPath(checked(wanted));
       const handOver = async (): Promise<void> => {
-        const tensors: Record<string, Feeds[string]> = {};
-        for (const path of wanted.keys()) tensors[`weight:${path}`] = await source.readFloat32(nameOf(path)!);
-        await runtime.keep(tensors);
+        for (const [path, leaves] of groups) await runtime.keep(await partsOf(path, leaves));
       };
-      const loading = wanted.size === 0 ? Promise.resolve() : handOver();
-      for (const path of wanted.keys()) kept.set(path, loading);
-      await Promise.all([...weights.keys()].map((path) => kept.get(path)));
+      const loading = wanted.length === 0 ? Promise.resolve() : handOver();
+      for (const { leaf } of wanted) kept.set(feedName(leaf)!, loading);
+      await Promise.all(weights.map(({ leaf }) => kept.get(feedName(leaf)!)));
     },
   };
+}
+
+function byPath(weights: readonly FrozenWeight[]): ReadonlyMap<string, readonly WeightLeaf[]> {
+  const groups = new Map<string, WeightLeaf[]>();
+  for (const { leaf } of weights) groups.set(leaf.path, [...(groups.get(leaf.path) ?? []), leaf]);
+  return groups;
 }
 
 function checkShapes(

@@ -45,13 +45,14 @@ export function estimateMemory(
     dropout = "off",
   }: { readonly batch_size: number; readonly max_length: number; readonly dropout?: ModelDropout },
 ): MemoryEstimate {
+  const { task } = head;
   const graph = trainGraph(model, head, attachments, dropout);
   const { trained_parameters: trained, total_parameters: total } = countParameters(graph);
   const parts = {
     process_bytes: processBytes,
     weights_bytes: 4 * (total - trained),
     trained_bytes: trainedCopies * 4 * trained,
-    activations_bytes: peakBytes(graph, { B, S, T: B * S, L: B }),
+    activations_bytes: peakBytes(graph, { B, S, T: B * S, L: task.onePerText ? B : Math.ceil((task.lossShare ?? 1) * B * S) }),
   };
   return { batch_size: B, max_length: S, ...parts, total_bytes: Object.values(parts).reduce((sum, part) => sum + part, 0) };
 }
@@ -82,4 +83,4 @@ export function peakBytes(outputs: Readonly<Record<string, Value>>, sizes: Reado
   return peak;
 }
 
-const bytesPer = { float32: 4, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 } as const;
+const bytesPer = { float32: 4, float16: 2, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 } as const;

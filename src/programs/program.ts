@@ -1,12 +1,12 @@
 import { dimValue } from "../core/dims.js";
-import { type ParamLeaf, paramFeed, topological, type Value } from "../core/graph.js";
+import { feedName, type ParamLeaf, paramFeed, topological, type Value, type WeightLeaf } from "../core/graph.js";
 import { fillDropoutMask, keyOf } from "../core/random.js";
 import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
-import type { HeldTensors, Runtime, Session } from "../runtime/session.js";
-import type { BaseModel } from "./base-model.js";
+import type { CarriedTensors, HeldTensors, Runtime, Session } from "../runtime/session.js";
+import type { BaseModel, FrozenWeight } from "./base-model.js";
 
 /** An adapter's tensors by path. */
 export type Params = ReadonlyMap<string, Tensor<"float32">>;
@@ -19,6 +19,8 @@ export interface ProgramInputs {
   readonly params: Params | HeldTensors;
   /** Where the noise of this run comes from: the seed and what tells this run from others. Needed by programs with dropout. */
   readonly noise?: readonly [seed: number, ...run: number[]];
+  /** What stays with the runtime from run to run. */
+  readonly carried?: CarriedTensors;
 }
 
 /** A graph loaded into a runtime, with its feeds named. */
@@ -27,8 +29,17 @@ export interface Program {
   dispose(): Promise<void>;
 }
 
-/** What a program is for: one that runs thousands of times lets ORT lay its matrices out for speed, at the price of memory. */
-export type ProgramUse = "training" | "inference";
+/**
+ * What a program is for: one that runs thousands of times lets ORT lay its matrices out for speed, at the price of memory; so does training where
+ * they are not too large for that.
+ */
+export type ProgramUse = "training" | "decoding" | "inference";
+
+/**
+ * Numbers in matrices that training lays out for speed: each is then held three times, as it is and for the products forward and backward. It saves
+ * about a tenth of a step's time.
+ */
+const mostLaidOut = 2 ** 26;
 
 /**
  * What a program computes, as text: equal for graphs whose programs differ at most in the values fed to them. It is the whole ONNX model with
@@ -46,43 +57,38 @@ export async function loadProgram(
   use: ProgramUse = "inference",
 ): Promise<Program> {
   validate(outputs);
-  const weights = new Map<string, readonly number[]>();
-  for (const [path, value] of leavesOf(outputs, "weight")) weights.set(path, value.shape.map(Number));
-  const { bytes, feeds, external } = await emitFor(model, outputs, weights, use);
+  const { bytes, feeds, external } = await emitFor(model, outputs, use);
   const session = await model.runtime.createSession(bytes, external);
   return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
 }
 
-async function emitFor(
-  model: BaseModel,
-  outputs: Readonly<Record<string, Value>>,
-  weights: ReadonlyMap<string, readonly number[]>,
-  use: ProgramUse,
-): Promise<EmittedModel> {
+async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse): Promise<EmittedModel> {
+  const weights = weightsOf(outputs);
   if (model.runtime.weights === "inputs") {
     await model.keep(weights);
-    const matrices = use === "training" ? factors(outputs) : undefined;
-    return emit(outputs, (path) => (matrices?.has(path) === true ? "kept" : undefined));
+    const matrices = use === "inference" ? new Set<WeightLeaf>() : factors(outputs);
+    const numbers = weights.reduce((total, { leaf, shape }) => total + (matrices.has(leaf) ? sizeOf(shape) : 0), 0);
+    const laidOut = use === "decoding" || numbers <= mostLaidOut;
+    return emit(outputs, (leaf) => (laidOut && matrices.has(leaf) ? "kept" : undefined));
   }
-  const baked = new Map<string, Tensor>();
-  for (const [path, shape] of weights) baked.set(path, await model.read(path, shape));
-  return emit(outputs, (path) => baked.get(path));
+  const baked = await model.stored(weights);
+  return emit(outputs, (leaf) => baked[feedName(leaf)!]);
 }
 
-/** The frozen weights that are read by nothing but matrix products. */
-function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<string> {
-  const found = new Set<string>();
-  const others = new Set<string>();
+/** The frozen weights that are read by nothing but matrix products in float32. */
+function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<WeightLeaf> {
+  const found = new Set<WeightLeaf>();
+  const others = new Set<WeightLeaf>();
   for (const { source } of topological(Object.values(outputs))) {
     if (source.kind !== "op") continue;
     for (const [i, { source: input }] of source.inputs.entries()) {
-      if (input.kind === "weight") (source.op === gemmOp && i === 1 ? found : others).add(input.path);
+      if (input.kind === "weight") (source.op === gemmOp && i === 1 ? found : others).add(input);
     }
   }
-  return new Set([...found].filter((path) => !others.has(path)));
+  return new Set([...found].filter((leaf) => !others.has(leaf)));
 }
 
-async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch, params, noise }: ProgramInputs): Promise<Feeds> {
+async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch, params, noise, carried }: ProgramInputs): Promise<Feeds> {
   const [sent, held] = "dispose" in params ? [undefined, params] : [params, undefined];
   const sizes: Record<string, number> = {};
   const all: Record<string, Tensor> = {};
@@ -101,7 +107,7 @@ async function run(session: Session, feeds: ReadonlyMap<string, Value>, { batch,
     fillDropoutMask(mask, keyOf(noise[0], "dropout", ...noise.slice(1), source.name), source.rate);
     all[name] = f32(mask, shape);
   }
-  return session.run(all, undefined, held);
+  return session.run(all, undefined, held, carried);
 }
 
 /** Hands an adapter's tensors to the runtime, so that runs need only name them. The tensors stay usable, and must not be changed. */
@@ -109,11 +115,16 @@ export function holdParams(runtime: Runtime, params: Params): Promise<HeldTensor
   return runtime.hold(Object.fromEntries([...params].map(([path, tensor]) => [paramFeed(path), tensor])));
 }
 
-/** The distinct leaves of a kind that a graph depends on, by path. */
-function leavesOf(outputs: Readonly<Record<string, Value>>, kind: "weight" | "param"): ReadonlyMap<string, Value> {
-  const found = new Map<string, Value>();
-  for (const value of topological(Object.values(outputs))) if (value.source.kind === kind) found.set(value.source.path, value);
-  return found;
+/** The frozen weights that a graph reads, or the parts of them. */
+function weightsOf(outputs: Readonly<Record<string, Value>>): readonly FrozenWeight[] {
+  return topological(Object.values(outputs)).flatMap(({ source, shape }) =>
+    source.kind === "weight" ? [{ leaf: source, shape: shape.map(Number) }] : [],
+  );
+}
+
+/** Whether a graph reads any frozen matrix in another form than float32. */
+export function storesMatrices(outputs: Readonly<Record<string, Value>>): boolean {
+  return weightsOf(outputs).some(({ leaf }) => leaf.part !== undefined);
 }
 
 /** Numbers in the trained parameters of a graph, and in all of its weights and parameters together. */
@@ -121,14 +132,20 @@ export function countParameters(outputs: Readonly<Record<string, Value>>): {
   readonly trained_parameters: number;
   readonly total_parameters: number;
 } {
-  const size = (value: Value): number => sizeOf(value.shape.map(Number));
+  const size = ({ shape }: Value): number => sizeOf(shape.map(Number));
   const params = paramsOf(outputs);
-  const trained = params.reduce((total, { value, leaf }) => total + (leaf.trained ? size(value) : 0), 0);
-  const all = [...leavesOf(outputs, "weight").values(), ...params.flatMap(({ value, leaf }) => (leaf.derived === true ? [] : [value]))];
-  return { trained_parameters: trained, total_parameters: all.reduce((total, value) => total + size(value), 0) };
+  const total = (sizes: Iterable<number>): number => [...sizes].reduce((sum, each) => sum + each, 0);
+  const frozen = new Map(weightsOf(outputs).map(({ leaf, shape }) => [leaf.path, sizeOf(leaf.part?.shape ?? shape)]));
+  return {
+    trained_parameters: total(params.map(({ value, leaf }) => (leaf.trained ? size(value) : 0))),
+    total_parameters: total(frozen.values()) + total(params.map(({ value, leaf }) => (leaf.derived === true ? 0 : size(value)))),
+  };
 }
 
 /** The adapter's parameters that a graph depends on, in the order in which the model was built. */
 export function paramsOf(outputs: Readonly<Record<string, Value>>): readonly { readonly value: Value; readonly leaf: ParamLeaf }[] {
-  return [...leavesOf(outputs, "param").values()].map((value) => ({ value, leaf: value.source as ParamLeaf }));
+  const found = new Map<string, { readonly value: Value; readonly leaf: ParamLeaf }>();
+  for (const value of topological(Object.values(outputs)))
+    if (value.source.kind === "param") found.set(value.source.path, { value, leaf: value.source });
+  return [...found.values()];
 }

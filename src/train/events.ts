@@ -1,3 +1,4 @@
+import type { BaseDtype } from "../programs/base-dtype.js";
 import type { Metrics } from "../tasks/task.js";
 
 /** What happens while training, in the order in which it happens. Field names are those of `log.jsonl` and `--json`. */
@@ -11,7 +12,10 @@ export type TrainEvent =
       readonly eval_rows: number;
       /** Where the evaluation rows come from: given, or held out of the training rows; none for very few rows. */
       readonly eval_source: "given" | "held-out" | "none";
+      /** Training rows that were cut to the longest length. */
       readonly truncated_rows: number;
+      /** Those of them that are left out, because nothing to learn is left of them. */
+      readonly dropped_rows: number;
       /** Label names in id order; null for numbers. */
       readonly labels: readonly string[] | null;
       readonly trained_parameters: number;
@@ -20,6 +24,8 @@ export type TrainEvent =
       /** Modules that the checkpoint lacks and that therefore start fresh, beside the task's head. */
       readonly new_modules: readonly string[];
       readonly learning_rate: number;
+      /** How the frozen matrices of linear layers are stored: what was asked for, or what `auto` picked. */
+      readonly base_dtype: BaseDtype;
       readonly steps: number;
       readonly steps_per_epoch: number;
       /** The optimiser step after which a resumed run goes on; null for a fresh one. */

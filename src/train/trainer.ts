@@ -3,7 +3,7 @@ import type { RowTable } from "../data/rows.js";
 import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method, PeftMethod } from "../methods/method.js";
-import { forwardGraph, newModules, trainGraph } from "../programs/adapted-model.js";
+import { forwardGraph, newModules, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
 import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
@@ -11,7 +11,7 @@ import { composeTrained } from "../programs/compose.js";
 import { initialParams } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
-import { countParameters, loadProgram, type Params, type Program, paramsOf } from "../programs/program.js";
+import { countParameters, loadProgram, type Params, type Program, paramsOf, storesMatrices } from "../programs/program.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import { type Best, type CheckpointStore, readState, type Score, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
@@ -69,14 +69,24 @@ export interface TrainResult {
  * Throws DataError, ConfigError, AttachError, WeightError, CheckpointError, or NumericError when a loss or gradient is not finite.
  */
 export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
-  const { model, task, method, options, now } = input;
+  const { task, method, options, now } = input;
   const began = now();
-  const head = headToTrain(model, task, input.rows);
+  const head = headToTrain(input.model, task, input.rows);
+  const model = withBaseDtype(input.model, head, options.base_dtype);
   const held = await Promise.all(
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
-  const graph = trainGraph(model, head, [attachment], options.dropout);
+  const graph = trainGraph(model, head, [attachment], options.dropout, options.recompute);
+  const baseDtype = storesMatrices(graph) ? model.baseDtype : "f32";
+  if (baseDtype !== model.baseDtype && options.base_dtype !== "auto") {
+    throw new ConfigError(
+      `base_dtype ${model.baseDtype} would store nothing: ${method.name} trains all weights of linear layers, in float32`,
+      {
+        hint: "leave base_dtype at f32, or choose a method that keeps the base frozen, such as lora",
+      },
+    );
+  }
   if (!paramsOf(graph).some(({ leaf }) => leaf.trained)) {
     throw new ConfigError(
       `there is nothing to train: ${method.name} trains no more than the head, and for ${task.name} the base model's stays`,
@@ -85,8 +95,9 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       },
     );
   }
-  const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
-  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
+  // who recomputes wants little memory, and matrices laid out for speed take more
+  const loading = loadProgram(model, graph, options.recompute ? "inference" : "training");
+  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the program is awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
   const packing = packingOf(model, [attachment]);
   const plan = planSteps(head, packing, data.examples, options);
@@ -117,9 +128,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   if (state !== undefined) optimizer.restore(state.optimizer);
   let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
   let score: Score = state?.score ?? { loss: null, metrics: {} };
-  const [trainer, evaluator] = await loading;
+  const trainer = await loading;
+  let evaluator: Promise<Program> | undefined; // loaded when it is needed: the first step need not wait for it
 
   const seconds = (): number => (state?.seconds ?? 0) + now() - began;
+  /** Whether so many steps are over since something was done last; null for once an epoch. */
+  const isDue = (every: number | null): boolean => (every === null ? Number.isInteger(plan.epochAt(step)) : step % every === 0);
   const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
   const result = (finished: boolean, values: Params, { loss, metrics }: Score): TrainResult => ({
     adapter: { head, attachment, params: values },
@@ -130,7 +144,8 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
-    const outputs = await runExamples(evaluator, params, data.evalExamples, head, packing);
+    evaluator ??= loadProgram(model, forwardGraph(model, head, [attachment]));
+    const outputs = await runExamples(await evaluator, params, data.evalExamples, head, packing);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
@@ -155,10 +170,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       eval_rows: data.evalExamples.length,
       eval_source: data.evalSource,
       truncated_rows: data.truncated,
+      dropped_rows: data.dropped,
       labels: head.target.kind === "classes" ? head.target.labels : null,
       ...countParameters(graph),
       new_modules: newModules(model, head),
       learning_rate: peak,
+      base_dtype: baseDtype,
       steps: plan.total,
       steps_per_epoch: plan.perEpoch,
       resumed_from: state?.step ?? null,
@@ -182,7 +199,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       yield {
         event: "step",
         step,
-        epoch: step / plan.perEpoch,
+        epoch: plan.epochAt(step),
         loss,
         learning_rate: rate,
         grad_norm: norm,
@@ -191,12 +208,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
         seconds: seconds(),
       };
       const done = step === plan.total;
-      if (data.evalExamples.length > 0 && (done || step % (options.eval_steps ?? plan.perEpoch) === 0)) {
+      if (data.evalExamples.length > 0 && (done || isDue(options.eval_steps))) {
         yield await evaluate();
         stoppedEarly = !done && outOfPatience();
       }
       const interrupted = input.signal?.aborted === true && !done && !stoppedEarly;
-      const due = done || stoppedEarly || interrupted || step % (options.save_steps ?? plan.perEpoch) === 0;
+      const due = done || stoppedEarly || interrupted || isDue(options.save_steps);
       const checkpoint = input.checkpoints !== undefined && due ? await save(input.checkpoints) : null;
       if (checkpoint !== null) yield { event: "checkpoint", step, checkpoint };
       if (interrupted) {
@@ -218,7 +235,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     };
     return result(true, kept.params, kept);
   } finally {
-    await Promise.allSettled([trainer.dispose(), evaluator.dispose()]);
+    await Promise.allSettled([trainer, evaluator].map(async (program) => (await program)?.dispose()));
   }
 }
 

@@ -1,0 +1,98 @@
+import { apply1, input, type Value } from "../core/graph.js";
+import { f32, type Tensor } from "../core/tensor.js";
+import { type DenseForm, denseProductOp } from "./dense-form.js";
+import { type OpCase, opCase } from "./op-case.fixture.js";
+import { q8ProductOp } from "./q8.js";
+import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
+import { randomTensor } from "./run-graph.fixture.js";
+import type { StoredMatrix, WeightForm } from "./weight-form.js";
+
+/** A matrix whose parts are inputs by their names, and the tensors to feed: those that a graph came to ask for. */
+export function storedInputs(
+  form: WeightForm,
+  matrix: Tensor<"float32">,
+): { readonly stored: StoredMatrix; readonly feeds: Record<string, Tensor> } {
+  const feeds: Record<string, Tensor> = {};
+  const values = new Map<string, Value>();
+  const [R, C] = [matrix.shape[0]!, matrix.shape[1]!];
+  const stored: StoredMatrix = {
+    shape: [R, C],
+    part: (name, type) => {
+      const value = values.get(name) ?? input(name, type.dtype, type.shape);
+      values.set(name, value);
+      feeds[name] = form.store(matrix, [name], "matrix")[name]!;
+      return value;
+    },
+  };
+  return { stored, feeds };
+}
+
+/** Rows x [T, K] as q8 rounds them: steps of max|x| / 127 in float32, ties to even. */
+export function roundedRows(x: At, T: number, K: number): Reference {
+  const steps = Array.from({ length: T }, (_, i) => {
+    const most = Math.max(1e-30, ...Array.from({ length: K }, (_, k) => Math.abs(x(i, k))));
+    return Math.fround(Math.fround(most) * Math.fround(1 / 127));
+  });
+  return tabulate([T, K], (i, k) => steps[i]! * evenRound(Math.fround(x(i, k) / steps[i]!)));
+}
+
+function evenRound(x: number): number {
+  const low = Math.floor(x);
+  return x - low === 0.5 ? low + (low % 2 === 0 ? 0 : 1) : Math.round(x);
+}
+
+const x = randomTensor([5, 6], "x", -2, 2);
+x.data.set([0, 0, 0, 0, 0, 0], 6); // a row of zeros
+x.data[14] = 300; // an outlier, which is of no concern to other rows
+const weight: Tensor = { dtype: "int8", shape: [6, 4], data: Int8Array.from({ length: 24 }, (_, i) => ((i * 89) % 255) - 127) };
+const scales = f32([0.01, 0.5, 0, 2]);
+const addend = randomTensor([4], "addend");
+const unused: StoredMatrix = {
+  shape: [4, 6],
+  part: (name) => {
+    throw new Error(`a forward pass asked for ${name}`);
+  },
+};
+
+/** Whole numbers, stored as bytes. */
+export const bytesForm: DenseForm = {
+  name: "bytes",
+  parts: (shape) => ({ bytes: { dtype: "int8", shape } }),
+  quantize: ({ shape, data }) => ({ bytes: { dtype: "int8", shape, data: Int8Array.from(data) } }),
+  dequantize: ({ bytes }) => Float32Array.from(bytes!.data, Number),
+  dense: (e, { bytes }) => e.node("Cast", [bytes!], { to: 1 })[0]!,
+};
+const bytes: Tensor = { dtype: "int8", shape: [4, 6], data: Int8Array.from({ length: 24 }, (_, i) => ((i * 5) % 7) - 3) };
+
+/** Products with stored matrices. */
+export const storedCases: readonly OpCase[] = [
+  opCase({
+    op: q8ProductOp,
+    title: "rows rounded one by one, a row of zeros and an outlier among them",
+    inputs: { x, weight, scales, addend },
+    shapes: { x: ["T", 6] },
+    straightThrough: true,
+    build: ({ x, weight, scales, addend }) =>
+      apply1(q8ProductOp, [x, weight, scales, addend], { matrix: unused, transB: true, alpha: 0.5 }),
+    reference: ({ x, weight, scales, addend }) => {
+      const rows = reader(f32(Float32Array.from(roundedRows(x, 5, 6).data), [5, 6]));
+      return tabulate([5, 4], (i, n) => 0.5 * scales(n) * total(6, (k) => rows(i, k) * weight(k, n)) + addend(n));
+    },
+  }),
+  ...[true, false].map((transB) => {
+    const [K, N] = transB ? [6, 4] : [4, 6];
+    return opCase({
+      op: denseProductOp,
+      title: transB ? "x·Mᵀ and an addend" : "x·M and an addend",
+      inputs: { x: randomTensor([5, K], "x"), addend: randomTensor([N], "addend"), bytes },
+      shapes: { x: ["T", K] },
+      sizes: { T: 5 },
+      build: ({ x, addend, bytes }) => {
+        const matrix: StoredMatrix = { shape: [4, 6], part: () => bytes };
+        return apply1(denseProductOp, [x, bytes, addend], { form: bytesForm, matrix, transB, alpha: 0.5 });
+      },
+      reference: ({ x, addend, bytes }) =>
+        tabulate([5, N], (i, n) => 0.5 * total(K, (k) => x(i, k) * (transB ? bytes(n, k) : bytes(k, n))) + addend(n)),
+    });
+  }),
+];

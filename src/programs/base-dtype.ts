@@ -1,0 +1,48 @@
+import * as z from "zod";
+import { feedName, type WeightLeaf } from "../core/graph.js";
+import type { Feeds, Tensor } from "../core/tensor.js";
+import type { Sites } from "../methods/method.js";
+import type { WeightForm } from "../ops/weight-form.js";
+import { weightForms } from "../ops/weight-forms.js";
+
+/** How the frozen matrices of linear layers may be stored: the values of `--base-dtype` but for "auto". */
+export const BASE_DTYPES = ["f32", "f16", "q8", "q4", "nf4"] as const;
+
+/** How the frozen matrices of linear layers are stored. */
+export type BaseDtype = (typeof BASE_DTYPES)[number];
+
+/** A dtype, or `auto`: one that suits the model and the task. */
+export const baseDtypeOption = z
+  .enum([...BASE_DTYPES, "auto"])
+  .default("f32")
+  .describe("how frozen matrices are stored: f32 exact, q8 fast, f16, q4 and nf4 small, auto for what suits model and task");
+
+/** Fewer numbers than this in a model's frozen matrices, and there is no time to be gained by storing them otherwise. */
+const worthwhile = 1e6;
+
+/** The dtype that `auto` stands for. */
+export function pickBaseDtype(sites: Sites): BaseDtype {
+  const frozen = sites.linears.filter(({ role }) => role !== "head");
+  return frozen.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0) < worthwhile ? "f32" : "q8";
+}
+
+/** The form of a dtype; undefined for float32, which needs none. */
+export function formOf(dtype: BaseDtype): WeightForm | undefined {
+  return weightForms.find(({ name }) => name === dtype);
+}
+
+/** Tensors of a weight as programs read it, by the names under which they are fed: itself, or parts of the forms that store it. */
+export function storedTensors(weight: Tensor<"float32">, leaves: readonly WeightLeaf[]): Feeds {
+  const whole = leaves.filter(({ part }) => part === undefined).map((leaf) => [feedName(leaf)!, weight] as const);
+  const parts = weightForms.flatMap(({ name, store }) => {
+    const own = leaves.filter(({ part }) => part?.form === name);
+    if (own.length === 0) return [];
+    const tensors = store(
+      weight,
+      own.map(({ part }) => part!.name),
+      own[0]!.path,
+    );
+    return own.map((leaf) => [feedName(leaf)!, tensors[leaf.part!.name]!] as const);
+  });
+  return Object.fromEntries([...whole, ...parts]);
+}
