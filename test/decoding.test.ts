@@ -12,6 +12,7 @@ import { packingOf } from "../src/programs/limits.js";
 import { loadProgram, type Params } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
 import type { Runtime } from "../src/runtime/session.js";
+import { webRuntime } from "../src/runtime/web.js";
 import { textClassification } from "../src/tasks/text-classification.js";
 import { textGeneration } from "../src/tasks/text-generation.js";
 import { moved, noise } from "./model-gradcheck.fixture.js";
@@ -107,6 +108,25 @@ describe("a decoder", () => {
     expect(() => continuationGraph(llama, withoutAdapter(llama, textClassification), [])).toThrow(
       /the adapter is for text-classification; it writes no texts/,
     );
+  });
+
+  it("gives on WebAssembly what it gives on Node", async () => {
+    const web = webRuntime();
+    const logitsBy = async (on: Runtime): Promise<readonly Float32Array[]> => {
+      const model = await openTinyModel(on, { family: "mistral" });
+      const graph = continuationGraph(model, withoutAdapter(model, textGeneration), []);
+      const program = await loadProgram(model, graph, "decoding");
+      const decoding = await decoder(model, [], graph, { run: program.run, load: async () => {} }, new Map()).start(3);
+      const all: Float32Array[] = [];
+      for (const tokens of passes) all.push(...(await decoding.next(tokens)).filter((each) => each !== undefined));
+      await decoding.dispose();
+      await expect(decoding.next(passes[0]!)).rejects.toThrow(/the held tensors were given back/);
+      return all;
+    };
+    const [one, two] = [await logitsBy(runtime), await logitsBy(web)];
+    await web.close();
+    expect(one.length).toBe(11);
+    for (const [i, row] of one.entries()) expect(farthest(row, two[i]!)).toBeLessThan(1e-4);
   });
 
   it("whose texts are given back reads no more", async () => {
