@@ -32,6 +32,7 @@ export async function openPredictor(
         ? withoutAdapter(model, taskNamed(task ?? "text-classification"))
         : await loadAdapter(model, adapter, { ...options, task: task ?? undefined });
     const stored = withBaseDtype(model, "attachment" in adapted ? adapted.head : adapted, base_dtype);
+    if (base_dtype === "auto") output.note(`frozen matrices stored as ${stored.baseDtype}`);
     return { ...(await predictor(stored, adapted)), close: () => model.close() };
   } catch (error) {
     await model.close();
