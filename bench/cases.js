@@ -1,8 +1,10 @@
 /**
- * What is measured: each method on each data set, with batches of similar and of random lengths. Both programs get the same settings.
+ * What is measured: each method on each data set, with batches of similar and of random lengths; and a language model on prompts with
+ * completions, its layers' values kept and recomputed. Both programs get the same settings.
  *
  * @typedef {object} Case
  * @property {string} name data/method/batching
+ * @property {"encoder" | "decoder"} kind which of the two models it is run on
  * @property {string} data name of a folder with train.jsonl and test.jsonl
  * @property {"peft" | "adapters"} library the Python library that has the method
  * @property {readonly string[]} ours flags of `peft train`
@@ -34,10 +36,11 @@ const batching = {
 };
 
 /** @type {readonly Case[]} */
-export const cases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
+const encoderCases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
   methods.flatMap(({ method, peer, rate, set }) =>
     Object.entries(batching).map(([name, flags]) => ({
       name: `${data}/${method}/${name}`,
+      kind: /** @type {const} */ ("encoder"),
       data,
       library: peer.endsWith("_bn") ? /** @type {const} */ ("adapters") : /** @type {const} */ ("peft"),
       ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours],
@@ -45,3 +48,30 @@ export const cases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
     })),
   ),
 );
+
+/** Layers that LoRA adapts in a decoder. */
+const targets = {
+  "lora-qv": { ours: `${lora},target_modules=q_proj,v_proj`, peer: "lora" },
+  "lora-all": { ours: `${lora},target_modules=all-linear`, peer: "lora-all" },
+};
+
+const memory = {
+  kept: { ours: [], peer: [] },
+  recomputed: { ours: ["--recompute"], peer: ["--checkpointing"] },
+};
+
+/** @type {readonly Case[]} */
+const decoderCases = ["wikisql_mini", "gsm8k"].flatMap((data) =>
+  Object.entries(targets).flatMap(([method, { ours, peer }]) =>
+    Object.entries(memory).map(([name, flags]) => ({
+      name: `${data}/${method}/${name}`,
+      kind: /** @type {const} */ ("decoder"),
+      data,
+      library: /** @type {const} */ ("peft"),
+      ours: ["--task", "text-generation", "--learning-rate", "1e-3", "--set", ours, ...batching.random.ours, ...flags.ours],
+      peer: ["--task", "causal-lm", "--method", peer, "--lr", "1e-3", ...batching.random.peer, ...flags.peer],
+    })),
+  ),
+);
+
+export const cases = [...encoderCases, ...decoderCases];

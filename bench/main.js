@@ -7,9 +7,10 @@ import { cases } from "./cases.js";
 import { runOurs, runPeer } from "./programs.js";
 import { table } from "./report.js";
 
-const usage = `npm run bench -- --model FOLDER --data FOLDER [options]
+const usage = `npm run bench -- --model FOLDER --decoder FOLDER --data FOLDER [options]
 
-  --model FOLDER            base model
+  --model FOLDER            base model: an encoder
+  --decoder FOLDER          a language model; without it the cases of language models are left out, without --model all others
   --data FOLDER             holds a folder a data set, each with train.jsonl and test.jsonl
   --only REGEX              cases to run, by name; ${cases.length} in all, such as ${cases[0]?.name}
   --python FILE             interpreter with transformers and peft; without it only this program runs
@@ -24,6 +25,7 @@ const usage = `npm run bench -- --model FOLDER --data FOLDER [options]
 const { values } = parseArgs({
   options: {
     model: { type: "string" },
+    decoder: { type: "string" },
     data: { type: "string" },
     only: { type: "string", default: "" },
     python: { type: "string" },
@@ -41,21 +43,23 @@ const { values } = parseArgs({
   },
 });
 
-const chosen = cases.filter(({ name }) => new RegExp(values.only).test(name));
+const models = { encoder: values.model, decoder: values.decoder };
+const named = cases.filter(({ name }) => new RegExp(values.only).test(name));
+const chosen = named.flatMap((each) => {
+  const model = models[each.kind];
+  return model === undefined ? [] : [{ ...each, model }];
+});
 if (values.list) {
-  console.log(chosen.map(({ name }) => name).join("\n"));
-} else if (values.help || values.model === undefined || values.data === undefined || chosen.length === 0) {
+  console.log(named.map(({ name }) => name).join("\n"));
+} else if (values.help || values.data === undefined || chosen.length === 0) {
   console.log(usage);
   process.exitCode = values.help ? 0 : 2;
 } else {
-  await bench(values.model, values.data);
+  await bench(values.data);
 }
 
-/**
- * @param {string} model
- * @param {string} data
- */
-async function bench(model, data) {
+/** @param {string} data */
+async function bench(data) {
   const pythons = { peft: values.python, adapters: values["adapters-python"] };
   const results = chosen.map(({ name }) => ({
     name,
@@ -67,7 +71,7 @@ async function bench(model, data) {
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const [i, each] of chosen.entries()) {
       const setting = {
-        model,
+        model: each.model,
         data: join(data, each.data),
         steps: values.epochs === undefined ? Number(values.steps) : 0,
         epochs: Number(values.epochs ?? 0),
@@ -86,7 +90,7 @@ async function bench(model, data) {
     }
   }
   const machine = { processor: cpus()[0]?.model.trim(), cores: cpus().length, memory_bytes: totalmem(), node: process.version };
-  const { data: _, model: __, python: ___, "adapters-python": ____, out: _____, ...options } = values;
+  const { data: _, model: __, decoder: ___, python: ____, "adapters-python": _____, out: ______, ...options } = values;
   await mkdir(join(out, ".."), { recursive: true });
   await writeFile(out, `${JSON.stringify({ started, machine, options, results }, null, 1)}\n`);
   console.log(table(results));

@@ -25,12 +25,21 @@ export function table(results) {
     return [
       name,
       pair((m) => m.rows_per_second, 0),
+      pair((m) => m.tokens_per_second, 0),
       ratios.length === 0 ? "–" : `${median(ratios).toFixed(2)} (${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)})`,
       pair((m) => m.first_step_seconds, 1),
       pair((m) => m.peak_rss_bytes / 2 ** 20, 0),
       ours.concat(peer).some(({ score }) => score !== null) ? pair((m) => m.score ?? Number.NaN, 4) : pair((m) => m.final_loss, 3),
     ];
   });
-  const head = ["case", "rows/s", "ratio (lowest–highest)", "first step, s", "peak memory, MiB", "score, or loss of the last steps"];
+  const head = [
+    "case",
+    "rows/s",
+    "tokens/s",
+    "ratio of rows/s (lowest–highest)",
+    "first step, s",
+    "peak memory, MiB",
+    "score, or loss of the last steps",
+  ];
   return [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
 }

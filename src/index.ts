@@ -1,6 +1,18 @@
 // The public API that runs anywhere: no Node built-in is reached from here.
+export type { ChatMessage, ChatTemplate } from "./data/chat.js";
 export { parseCsv, parseJsonl, parseParquet, type Row, type RowTable } from "./data/rows.js";
 export * from "./errors.js";
+export { type BatchSurroundings, generateAll } from "./generate/batches.js";
+export {
+  type FinishReason,
+  type GeneratedText,
+  type GenerateSurroundings,
+  generate as generateTexts,
+  type Prompt,
+  type TextPiece,
+} from "./generate/generate.js";
+export { type GenerationOptions, generationOptions } from "./generate/options.js";
+export { chatPrompt } from "./generate/prompts.js";
 export type { Files } from "./io/files.js";
 export { memoryFiles } from "./io/memory-files.js";
 export { methodChoice, methodNamed, methods } from "./methods/index.js";
@@ -12,6 +24,7 @@ export { type BaseModel, openBaseModel } from "./programs/base-model.js";
 export { callable, type Pipeline } from "./programs/callable.js";
 export { type CombineInput, combinationNamed, combinations } from "./programs/combine.js";
 export { exchange, type NamedAdapter } from "./programs/compose.js";
+export type { Decoder, Decoding } from "./programs/decode.js";
 export { mergedWeights, unmergedWeights } from "./programs/merge.js";
 export { configWithHead, configWithoutHead, modelFiles } from "./programs/model-files.js";
 export { type Predictor, predictor } from "./programs/pipeline.js";

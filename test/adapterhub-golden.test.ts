@@ -59,9 +59,10 @@ describe("adapters of Python's adapters give here what they give there", () => {
     const adapter = await loading;
     expect(adapter.head.task.name).toBe(task);
     const ready = await predictor(model, adapter);
-    const rows = parseJsonl(readFileSync(join(set, `${task}.jsonl`), "utf8"), "rows");
     const wanted = parseJsonl(readFileSync(join(folder, "expected.jsonl"), "utf8"), "expected.jsonl").rows;
-    const got = adapter.head.task.predict(await ready.run(ready.encode(rows)), rows, adapter.head.target, true);
+    const lines = readFileSync(join(set, `${task}.jsonl`), "utf8").split("\n");
+    const rows = parseJsonl(lines.slice(0, wanted.length).join("\n"), "rows"); // the last is a pair, which decoders are not given
+    const got = adapter.head.task.predict(await ready.run(ready.encode(rows), true), rows, adapter.head.target, true);
     await ready.dispose();
     expect(got.length).toBe(wanted.length);
     expect(differences(got, wanted, tolerance)).toEqual([]);

@@ -41,12 +41,12 @@ test("the table gives the ratio of each round, not of the medians", () => {
     table([{ name: "a", ours: [run(10), run(40), run(30)], peer: [run(10), run(10), run(20)] }])
       .split("\n")
       .at(-1),
-  ).toBe("| a | 30 / 10 | 1.50 (1.00–4.00) | 2.0 / 2.0 | 3 / 3 | 0.500 / 0.500 |");
+  ).toBe("| a | 30 / 10 | 1 / 1 | 1.50 (1.00–4.00) | 2.0 / 2.0 | 3 / 3 | 0.500 / 0.500 |");
   expect(
     table([{ name: "b", ours: [run(10)], peer: [] }])
       .split("\n")
       .at(-1),
-  ).toBe("| b | 10 / – | – | 2.0 / – | 3 / – | 0.500 / – |");
+  ).toBe("| b | 10 / – | 1 / – | – | 2.0 / – | 3 / – | 0.500 / – |");
 });
 
 test("both sides run in turns and the results are written", { timeout: 60_000 }, async () => {
@@ -66,6 +66,19 @@ test("both sides run in turns and the results are written", { timeout: 60_000 },
   expect(results[0].peer[1]).toMatchObject({ rows_per_second: 0.5, peak_rss_bytes: 100 * 2 ** 20, final_loss: 1.25, score: null });
   expect(results[1].peer).toEqual([]);
   for (const run of results[0].ours) expect(run.rows_per_second).toBeGreaterThan(1);
+});
+
+test("cases of language models want a language model, all others an encoder", async () => {
+  const listed = async (...flags: readonly string[]): Promise<readonly string[]> =>
+    (await promisify(execFile)(process.execPath, [join(root, "bench/main.js"), "--list", ...flags])).stdout.trim().split("\n");
+  expect(await listed("--only", "lora-qv")).toEqual([
+    "wikisql_mini/lora-qv/kept",
+    "wikisql_mini/lora-qv/recomputed",
+    "gsm8k/lora-qv/kept",
+    "gsm8k/lora-qv/recomputed",
+  ]);
+  const flags = ["--data", folder, "--model", join(folder, "model"), "--only", "lora-qv"];
+  await expect(promisify(execFile)(process.execPath, [join(root, "bench/main.js"), ...flags])).rejects.toMatchObject({ code: 2 });
 });
 
 test("without a model it says how to call it", async () => {

@@ -1,13 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { topological } from "../src/core/graph.js";
+import { f32 } from "../src/core/tensor.js";
 import { packTexts } from "../src/data/collate.js";
+import type { RowTable } from "../src/data/rows.js";
 import { memoryFiles } from "../src/io/memory-files.js";
 import { bottleneckPresets } from "../src/methods/bottleneck-config.js";
 import { methods } from "../src/methods/index.js";
 import type { Method } from "../src/methods/method.js";
 import { families } from "../src/models/index.js";
+import { afterOp } from "../src/ops/recompute.js";
+import { expectClose } from "../src/ops/run-graph.fixture.js";
 import { attach, forwardGraph, type TaskHead, trainGraph } from "../src/programs/adapted-model.js";
-import { type Adapter, loadAdapter } from "../src/programs/adapter.js";
+import { type Adapter, loadAdapter, withoutAdapter } from "../src/programs/adapter.js";
 import { adapterFiles } from "../src/programs/adapter-files.js";
 import { type BaseModel, openBaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
@@ -17,8 +21,9 @@ import { predictor } from "../src/programs/pipeline.js";
 import { loadProgram, paramsOf } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
 import type { Runtime } from "../src/runtime/session.js";
-import type { Example } from "../src/tasks/task.js";
+import type { Example, Task } from "../src/tasks/task.js";
 import { textClassification } from "../src/tasks/text-classification.js";
+import { textGeneration } from "../src/tasks/text-generation.js";
 import type { TrainingOptions } from "../src/train/options.js";
 import { type TrainResult, train } from "../src/train/trainer.js";
 import { gradcheck, moved, noise } from "./model-gradcheck.fixture.js";
@@ -73,7 +78,7 @@ const settings: Readonly<Record<string, Settings>> = {
       { r: 8, init_weights: false, bias: "vera_only", d_initial: 0.3 },
     ],
     dropout: { r: 16, vera_dropout: 0.3 },
-    merges: false,
+    merges: true,
     zeroStart: (fields) => !("init_weights" in fields),
     rate: 5e-2,
     falls: [80, 0.6],
@@ -169,6 +174,22 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
 
   const causal = decoders.includes(family);
 
+  it("has the same gradient where layers are computed a second time", async () => {
+    const attachment = attach(model, head, method, plain, "user");
+    const graphs = [false, true].map((recompute) => trainGraph(model, head, [attachment], 0.1, recompute));
+    const first = await initialParams(model, graphs[0]!, 0);
+    const params = new Map([...first].map(([path, tensor]) => [path, moved(tensor, noise(tensor, "recompute", path), 0.1)] as const));
+    const packed = packTexts(examples, packingOf(model, [attachment]));
+    const batch = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target), lossScale: f32([1], []) };
+    const [once, twice] = await Promise.all(
+      graphs.map(async (graph) => (await loadProgram(model, graph)).run({ batch, params, noise: [2, 7] })),
+    );
+    expect(Object.keys(twice!)).toEqual(Object.keys(once!));
+    for (const [name, { shape, data }] of Object.entries(once!)) expectClose(twice![name], { shape, data: Array.from(data, Number) }, 2e-5);
+    const seconds = topological(Object.values(graphs[1]!)).filter(({ source }) => source.kind === "op" && source.op === afterOp);
+    expect(seconds.length).toBe(headOnly ? 0 : 1); // of two layers the first
+  });
+
   describe.each(causal ? configs.slice(0, 1) : configs)("%j", (fields) => {
     const config = method.config.parse(fields);
 
@@ -244,6 +265,24 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
     });
   });
 
+  it.runIf(causal && !headOnly)("as a language model: learns, and is the same after saving and loading", async () => {
+    const words: TaskHead = { ...withoutAdapter(model, textGeneration), base: true };
+    const texts = tableOf(tinyRows(4).map(({ text, label }) => ({ prompt: text, completion: ` ${label}` })));
+    const completions = texts.rows.map((_, i) => textGeneration.encode(texts, i, words.target, model.tokenizer, 32));
+    const options = { max_steps: 30, batch_size: 4, learning_rate: rate };
+    const { losses, result } = await trainOn(model, method, plain, options, { task: textGeneration, rows: texts });
+    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    const { adapter } = result;
+    expect(adapter.head).toEqual(words);
+    const given = await logitsOf(model, adapter, completions);
+    expect(farthest(given, await logitsOf(model, words, completions))).toBeGreaterThan(0.01);
+    const loaded = await loadAdapter(model, memoryFiles("adapter", await adapterFiles(model, adapter)), textGeneration.name);
+    expect(farthest(await logitsOf(model, loaded, completions), given)).toBeLessThan(1e-5);
+    if (!merges) return;
+    const merged = await openBaseModel(model.files, { id: "merged", runtime, weights: mergedWeights(model, adapter) });
+    expect(farthest(await logitsOf(merged, words, completions), given)).toBeLessThan(1e-4);
+  });
+
   it("gives the same losses for the same seed, others for another", async () => {
     const config = plain;
     const [first, again, other] = [await run(config, { seed: 1 }), await run(config, { seed: 1 }), await run(config, { seed: 2 })];
@@ -286,14 +325,15 @@ async function trainOn(
   method: Method,
   config: object,
   options: Partial<TrainingOptions>,
+  given: { readonly task: Task; readonly rows: RowTable } = { task: textClassification, rows },
 ): Promise<{ readonly losses: readonly number[]; readonly result: TrainResult }> {
   const loop = train({
     model,
-    task: textClassification,
+    task: given.task,
     method,
     config,
-    rows,
-    evalRows: rows,
+    rows: given.rows,
+    evalRows: given.rows,
     options: tinyOptions({ max_steps: 4, warmup_ratio: 0, ...options }),
     now: () => 0,
   });

@@ -8,6 +8,7 @@ import { directory } from "../src/io/directory.js";
 import { openSafetensors } from "../src/io/safetensors.js";
 import { methodNamed } from "../src/methods/index.js";
 import { attach, type TaskHead, trainGraph } from "../src/programs/adapted-model.js";
+import { withoutAdapter } from "../src/programs/adapter.js";
 import { type BaseModel, openBaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
 import { packingOf } from "../src/programs/limits.js";
@@ -15,6 +16,7 @@ import { loadProgram, type Params, paramsOf } from "../src/programs/program.js";
 import { nodeRuntime } from "../src/runtime/node.js";
 import type { Example } from "../src/tasks/task.js";
 import { textClassification } from "../src/tasks/text-classification.js";
+import { textGeneration } from "../src/tasks/text-generation.js";
 import { AdamW, clipGradNorm } from "../src/train/optimizer.js";
 
 const golden = fileURLToPath(new URL("golden/", import.meta.url));
@@ -38,20 +40,33 @@ interface Golden {
   readonly decayed: readonly string[];
 }
 
-const batches = JSON.parse(readFileSync(join(folder, "batches.json"), "utf8")) as { readonly ids: number[]; readonly label: number }[][];
-const head: TaskHead = { task: textClassification, target: { kind: "classes", labels: ["a", "b", "c"] } };
+/** A text with its class, or a prompt of so many tokens with the completion that follows. */
+interface GoldenRow {
+  readonly ids: readonly number[];
+  readonly label?: number;
+  readonly prompt?: number;
+}
+
+const read = (name: string): readonly (readonly GoldenRow[])[] => JSON.parse(readFileSync(join(folder, name), "utf8"));
+const batches = read("batches.json");
+const completions = read("completions.json");
 const runtime = nodeRuntime({ threads: 1 });
 afterAll(() => runtime.close());
 
 const variants = ["rslora", "dora", "pissa", "gaussian", "loraplus", "prompt-text", "p-tuning", "p-tuning-lstm", "ia3", "bitfit"];
 const prefixes = ["prefix", "prefix-projection"];
-const cases = readdirSync(folder).filter((name) => name !== "batches.json");
+const completing = ["lora", "dora", "tied", "vera", "prompt-text", "p-tuning", "p-tuning-lstm", "ia3", ...prefixes];
+const languageModels = ["gpt2", "llama"];
+const cases = readdirSync(folder).filter((name) => !name.endsWith(".json"));
 
 it("has all golden cases", () => {
   const all = ["bert", "roberta", "distilbert"].flatMap((base) =>
     [...variants, ...(base === "distilbert" ? [] : prefixes)].map((variant) => `${base}-${variant}`),
   );
-  expect(cases).toEqual(all.sort());
+  const decoders = languageModels.flatMap((base) =>
+    [...completing, ...(base === "gpt2" ? ["bitfit"] : [])].map((variant) => `${base}-${variant}`),
+  );
+  expect(cases).toEqual([...all, ...decoders].sort());
 });
 
 describe.each(cases)("ten steps of %s", (name) => {
@@ -73,9 +88,22 @@ async function givenParams(name: string): Promise<Params> {
   return new Map(await Promise.all(entries));
 }
 
+/** Three classes, or the model's own head over its tokens. */
+function headOf(model: BaseModel): TaskHead {
+  if (model.family.causal === true) return { ...withoutAdapter(model, textGeneration), base: true };
+  return { task: textClassification, target: { kind: "classes", labels: ["a", "b", "c"] } };
+}
+
+function exampleOf({ ids, label, prompt }: GoldenRow): Example {
+  const text = { ids: Int32Array.from(ids), typeIds: new Int32Array(ids.length), truncated: false };
+  if (prompt === undefined) return { ...text, labels: [label!] };
+  return { ...text, labels: ids.slice(prompt), reads: ids.slice(prompt).map((_, i) => prompt - 1 + i) };
+}
+
 /** The training step as the trainer takes it, on given batches; parameters that are not given start as the method says. */
 async function trainTenSteps(model: BaseModel, { method: name, config, optimizer: options, trained: wanted }: Golden, given: Params) {
   const method = methodNamed(name);
+  const head = headOf(model);
   const attachment = attach(model, head, method, method.config.parse(config), "user");
   const graph = trainGraph(model, head, [attachment], "off");
   for (const path of given.keys()) expect(wanted).toContain(path);
@@ -85,17 +113,11 @@ async function trainTenSteps(model: BaseModel, { method: name, config, optimizer
   const program = await loadProgram(model, graph);
   const losses: number[] = [];
   const norms: number[] = [];
-  for (const rows of batches) {
-    const examples = rows.map(
-      ({ ids, label }): Example => ({
-        ids: Int32Array.from(ids),
-        typeIds: new Int32Array(ids.length),
-        labels: [label],
-        truncated: false,
-      }),
-    );
+  for (const rows of head.task === textGeneration ? completions : batches) {
+    const examples = rows.map(exampleOf);
     const packed = packTexts(examples, packingOf(model, [attachment]));
-    const feeds = { ...packed.feeds, ...textClassification.feeds(packed, examples, head.target), lossScale: f32([1 / rows.length], []) };
+    const labels = examples.reduce((count, example) => count + example.labels!.length, 0);
+    const feeds = { ...packed.feeds, ...head.task.feeds(packed, examples, head.target), lossScale: f32([1 / labels], []) };
     const results = await program.run({ batch: feeds, params });
     const grads = trained.map(({ path }) => results[`grad:${path}`]!.data as Float32Array);
     losses.push(Number(results.loss!.data[0]));

@@ -1,22 +1,38 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
+import type { RowTable } from "../data/rows.js";
 import { DataError } from "../errors.js";
-import type { Task } from "../tasks/task.js";
+import { exactMatch } from "../generate/exact-match.js";
+import { generationFields } from "../generate/options.js";
+import { checkScope, type Task } from "../tasks/task.js";
+import { trainingOptions } from "../train/options.js";
 import { modelFlags } from "./model-flags.js";
-import { openPredictor } from "./open-predictor.js";
+import { type OpenPredictor, openPredictor } from "./open-predictor.js";
+import type { Output } from "./output.js";
 import { verb } from "./verb.js";
 import { metricsText } from "./words.js";
 
 const flagShape = {
   ...modelFlags,
   data: z.string().describe("labelled rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
+  train_on_prompt: trainingOptions.shape.train_on_prompt,
+  last_turn_only: trainingOptions.shape.last_turn_only,
+  generate: z
+    .boolean()
+    .default(false)
+    .describe("also generate each row's answer and compare it with the completion: the metric exact_match"),
+  max_new_tokens: generationFields.max_new_tokens,
+  batch_size: z.number().int().positive().default(8).describe("rows whose answers are generated together"),
 };
 
 /** `peft evaluate`: metrics of the task on labelled rows. */
 export const evaluateVerb = verb({
   name: "evaluate",
   summary: "measure a model or an adapter on labelled rows",
-  examples: ["peft evaluate --adapter my-adapter --data test.jsonl"],
+  examples: [
+    "peft evaluate --adapter my-adapter --data test.jsonl",
+    "peft evaluate --model smollm2-135m --adapter my-adapter --data test.jsonl --generate --max-new-tokens 64",
+  ],
   flags: flagShape,
   async run(output, options) {
     const rows = await readRows(options.data, { map: options.map });
@@ -24,13 +40,20 @@ export const evaluateVerb = verb({
     try {
       const began = performance.now();
       const { task, target } = ready.head;
-      const examples = ready.encode(rows, options.max_length);
+      checkScope(task, options);
+      const examples = ready.encode(rows, options.max_length, options);
       const unlabelled = examples.findIndex(({ labels }) => labels === undefined);
       if (unlabelled >= 0)
         throw new DataError(`${rows.where(unlabelled)}: ${unlabelledText(task)}`, {
           hint: "evaluation needs labelled rows; peft predict does not",
         });
-      const { loss, metrics } = task.evaluate(await ready.run(examples), examples, target);
+      const cutOff = examples.filter(({ labels }) => labels?.length === 0).length;
+      if (cutOff === examples.length)
+        throw new DataError(`${rows.origin}: all that was to be judged is cut off`, { hint: "raise --max-length" });
+      if (cutOff > 0)
+        output.note(`${output.notePaint.yellow("note")}: of ${cutOff} of ${examples.length} rows all that was to be judged is cut off`);
+      const { loss, metrics: judged } = task.evaluate(await ready.run(examples), examples, target);
+      const metrics = options.generate ? { ...judged, exact_match: await exactMatchOf(output, ready, rows, options) } : judged;
       const seconds = (performance.now() - began) / 1000;
       output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds });
       output.say(`${task.name} on ${examples.length} rows: ${metricsText(metrics)}, loss ${loss.toFixed(4)} (${seconds.toFixed(1)} s)`);
@@ -40,6 +63,16 @@ export const evaluateVerb = verb({
     }
   },
 });
+
+async function exactMatchOf(
+  output: Output,
+  ready: OpenPredictor,
+  rows: RowTable,
+  { max_new_tokens, batch_size: batchSize }: { readonly max_new_tokens: number; readonly batch_size: number },
+): Promise<number> {
+  const onProgress = (done: number): void => output.progress(`${done} of ${rows.rows.length} answers`);
+  return exactMatch(await ready.decoder(), rows, max_new_tokens, { batchSize, onProgress });
+}
 
 function unlabelledText({ columns: { labels } }: Task): string {
   return labels.length > 0 ? `no column "${labels[0]}"` : "the text has masks in it, and nothing says what stood there";

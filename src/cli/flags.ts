@@ -37,7 +37,7 @@ export async function readFlags(
     const text = given[camelCase(key)];
     if (text === undefined) continue;
     const kind = kindOf(schema);
-    if (kind === "record") values[key] = { ...(values[key] as object | undefined), ...readPairs(key, text as string[]) };
+    if (kind === "record") values[key] = { ...(values[key] as object | undefined), ...readPairs(key, text as string[], schema) };
     else values[key] = typeof text === "string" ? readValue(key, text, schema) : text;
   }
   return values;
@@ -70,11 +70,23 @@ async function readConfig(path: string, shape: FlagShape): Promise<Record<string
   return { ...json };
 }
 
-/** `["text=utterance,label=intent"]` to an object of texts; a comma before a further `key=` separates pairs. */
-function readPairs(flag: string, texts: readonly string[]): Record<string, string> {
+/**
+ * `["text=utterance,label=intent"]` to an object of texts; a comma before a further `key=` separates pairs. Where the schema's meta data say
+ * `named_by_path`, a path without a key has its last part for one.
+ */
+function readPairs(flag: string, texts: readonly string[], schema: z.ZodType): Record<string, string> {
   const pairs: Record<string, string> = {};
   for (const text of texts.flatMap((each) => each.split(/,(?=[\w.]+=)/))) {
     const at = text.indexOf("=");
+    if (at < 0 && schema.meta()?.named_by_path === true) {
+      pairs[
+        text
+          .replace(/[/\\]+$/, "")
+          .split(/[/\\]/)
+          .at(-1)!
+      ] = text;
+      continue;
+    }
     if (at < 1)
       throw new UsageError(`--${flag} "${text}": expected key=value`, { hint: `several are given as --${flag} a=1 --${flag} b=2` });
     pairs[text.slice(0, at)] = text.slice(at + 1);

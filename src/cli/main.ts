@@ -12,6 +12,9 @@ for (const stream of [process.stdout, process.stderr]) {
 process.exitCode = await runPeft(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
+  get stdin() {
+    return process.stdin; // opened by the verb that reads it
+  },
   env: process.env,
   command: calledAs(process.argv[1] ?? ""),
   onInterrupt(listener) {

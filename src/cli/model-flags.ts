@@ -11,3 +11,11 @@ export const modelFlags = {
   base_dtype: baseDtypeOption,
   threads: z.number().int().positive().nullable().default(null).describe("threads that a run may use; all cores by default"),
 };
+
+/** Flags of the verbs that write texts. */
+export const languageModelFlags = {
+  model: z.string().describe("language model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  system: z.string().nullable().default(null).describe("what a system message before the conversation says"),
+  base_dtype: modelFlags.base_dtype,
+  threads: modelFlags.threads,
+};

@@ -7,6 +7,11 @@ export interface Stream {
   readonly columns?: number;
 }
 
+/** Whether a stream is a terminal of the process, on which lines can be edited. */
+export function isTerminal(stream: Stream): stream is Stream & NodeJS.WritableStream {
+  return stream.isTTY === true && "cork" in stream;
+}
+
 /** Where a verb prints: results to stdout, progress and remarks to stderr. With `--json` stdout carries JSON only. */
 export interface Output {
   readonly json: boolean;
@@ -22,6 +27,8 @@ export interface Output {
   readonly live: boolean;
   /** A result for people; nothing with --json. */
   say(text: string): void;
+  /** A part of a result for people as it comes, without the end of a line; nothing with --json. */
+  stream(text: string): void;
   /** A remark for people, on stderr. */
   note(text: string): void;
   /** A result for programs: one JSON document on a line; nothing without --json. */
@@ -65,6 +72,10 @@ export function streamOutput(json: boolean, { stdout, stderr, env, command = "pe
     columns: stdout.columns ?? 80,
     say(text) {
       if (!json) line(stdout, text);
+    },
+    stream(text) {
+      clear();
+      if (!json) stdout.write(text);
     },
     note: (text) => line(stderr, text),
     emit(value) {

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import type { Stream } from "./output.js";
 import { runPeft } from "./run.js";
 
@@ -15,18 +16,25 @@ export interface PeftRunOptions {
   /** Both streams are terminals of 80 columns. */
   readonly terminal?: boolean;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** What a pipe gives. */
+  readonly stdin?: string;
+  /** Called at each write to stdout, as `onNote` is for stderr. */
+  readonly onText?: (text: string, interrupt: () => void) => void;
   /** Called at each write to stderr; its argument is what interrupts the run. */
   readonly onNote?: (text: string, interrupt: () => void) => void;
 }
 
 /** Runs the command line in this process. */
-export async function peft(args: readonly string[], { terminal = false, env = {}, onNote }: PeftRunOptions = {}): Promise<PeftRun> {
+export async function peft(
+  args: readonly string[],
+  { terminal = false, env = {}, stdin, onText, onNote }: PeftRunOptions = {},
+): Promise<PeftRun> {
   const texts = { stdout: "", stderr: "" };
   let interrupt = (): void => {};
   const stream = (name: "stdout" | "stderr"): Stream => ({
     write(text) {
       texts[name] += text;
-      if (name === "stderr") onNote?.(text, interrupt);
+      (name === "stderr" ? onNote : onText)?.(text, interrupt);
     },
     ...(terminal ? { isTTY: true, columns: 80 } : {}),
   });
@@ -34,6 +42,7 @@ export async function peft(args: readonly string[], { terminal = false, env = {}
     stdout: stream("stdout"),
     stderr: stream("stderr"),
     env,
+    ...(stdin === undefined ? {} : { stdin: Readable.from([stdin]) }),
     onInterrupt(listener) {
       interrupt = listener;
       return () => {};

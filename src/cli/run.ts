@@ -1,14 +1,17 @@
+import { Readable } from "node:stream";
 import { Command, CommanderError } from "commander";
 import { nearest, PeftError, UsageError } from "../errors.js";
 import { version } from "../version.js";
 import { addFlags, readFlags } from "./flags.js";
-import { type Output, type OutputSurroundings, streamOutput } from "./output.js";
+import { isTerminal, type Output, type OutputSurroundings, streamOutput } from "./output.js";
 import { paintFor } from "./paint.js";
-import type { Verb } from "./verb.js";
+import type { Dialogue, Verb } from "./verb.js";
 import { verbs } from "./verbs.js";
 
 /** What the command line needs of the process it runs in. */
 export interface Surroundings extends OutputSurroundings {
+  /** What the user types, or a pipe gives; nothing by default. */
+  readonly stdin?: Dialogue["stdin"];
   /** Calls the listener at each Ctrl-C until the function it returns is called. */
   readonly onInterrupt?: (listener: () => void) => () => void;
   /** Ends the process at once, as one that was interrupted (130). */
@@ -22,7 +25,20 @@ export async function runPeft(args: readonly string[], around: Surroundings): Pr
   const output = streamOutput(args.includes("--json"), around);
   const abort = new AbortController();
   let running: Verb | undefined;
+  let interrupted = (): void => around.endAtOnce?.();
+  const dialogue: Dialogue = {
+    get stdin() {
+      return around.stdin ?? Readable.from([]);
+    },
+    get terminal() {
+      return around.stdin?.isTTY === true && isTerminal(around.stdout) ? around.stdout : undefined;
+    },
+    onInterrupt(listener) {
+      interrupted = listener;
+    },
+  };
   const stop = around.onInterrupt?.(() => {
+    if (running?.interruption === "own") return interrupted();
     const again = abort.signal.aborted;
     if (!again) abort.abort();
     if (again || running?.interruption === "now") {
@@ -41,7 +57,7 @@ export async function runPeft(args: readonly string[], around: Surroundings): Pr
     let code = 0;
     const program = describeProgram(output, around, async (verb, run) => {
       running = verb;
-      code = await run(abort.signal);
+      code = await run(abort.signal, dialogue);
     });
     await program.parseAsync([...words], { from: "user" });
     return code;
@@ -65,7 +81,7 @@ export async function runPeft(args: readonly string[], around: Surroundings): Pr
 function describeProgram(
   output: Output,
   { stdout, env }: Surroundings,
-  start: (verb: Verb, run: (signal: AbortSignal) => Promise<number>) => Promise<void>,
+  start: (verb: Verb, run: (signal: AbortSignal, dialogue: Dialogue) => Promise<number>) => Promise<void>,
 ): Command {
   const { bold, dim } = paintFor(stdout, env);
   const frame = (command: Command): Command =>
@@ -99,10 +115,10 @@ function describeProgram(
     command.addHelpText("after", examples(verb.examples));
     command.action(async () => {
       const given = command.opts() as Readonly<Record<string, unknown>>;
-      await start(verb, async (signal) => {
+      await start(verb, async (signal, dialogue) => {
         const values = await readFlags(verb.flags, given, given.config as string | undefined);
         requireAll(verb, values);
-        return verb.run(output, values, command.args, signal);
+        return verb.run(output, values, command.args, signal, dialogue);
       });
     });
   }

@@ -22,6 +22,10 @@ export function trainReport(output: Output, out: string, again: string): (event:
         output.say(`${event.train_rows} rows${kind}; ${evalText(event)}; ${event.steps} steps, learning rate ${event.learning_rate}`);
         if (event.base_dtype !== "f32") output.say(`frozen matrices stored as ${event.base_dtype}`);
         if (event.truncated_rows > 0) output.note(`${note}: ${event.truncated_rows} texts are longer than the limit and were cut`);
+        if (event.dropped_rows > 0)
+          output.note(
+            `${note}: ${event.dropped_rows} of them are left out: what was to be learned is cut off wholly (--max-length, --on-truncation error)`,
+          );
         if (event.new_modules.length > 0)
           output.note(`${note}: the base model lacks ${event.new_modules.join(", ")}: trained from scratch and saved with the adapter`);
         if (event.resumed_from !== null) output.say(`resumed after step ${event.resumed_from}`);

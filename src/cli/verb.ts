@@ -5,8 +5,20 @@ import type { Output } from "./output.js";
 /** Fields that flags are made from: one flag each. */
 export type FlagShape = Readonly<Record<string, z.ZodType>>;
 
-/** How a verb meets the first Ctrl-C: "finish" ends the step under way and saves, "tidy" breaks off and clears up, "now" just ends. */
-export type Interruption = "finish" | "tidy" | "now";
+/**
+ * How a verb meets the first Ctrl-C: "finish" ends the step under way and saves, "tidy" breaks off and clears up, "now" just ends, "own" leaves
+ * each one to the verb.
+ */
+export type Interruption = "finish" | "tidy" | "now" | "own";
+
+/** What a verb that talks with the user needs. */
+export interface Dialogue {
+  readonly stdin: NodeJS.ReadableStream & { readonly isTTY?: boolean };
+  /** The terminal that a line is edited on; undefined where input and output are none. */
+  readonly terminal: NodeJS.WritableStream | undefined;
+  /** Calls the listener at each Ctrl-C, where the verb's interruption is "own". */
+  onInterrupt(listener: () => void): void;
+}
 
 /** A verb of the command line: its flags, its help, and a call of the library. */
 export interface Verb {
@@ -20,7 +32,13 @@ export interface Verb {
   readonly flags: FlagShape;
   readonly interruption: Interruption;
   /** Runs it on what flags and config file say. Returns the exit code; errors are thrown. */
-  run(output: Output, values: Readonly<Record<string, unknown>>, words: readonly string[], signal: AbortSignal): Promise<number>;
+  run(
+    output: Output,
+    values: Readonly<Record<string, unknown>>,
+    words: readonly string[],
+    signal: AbortSignal,
+    dialogue: Dialogue,
+  ): Promise<number>;
 }
 
 /** What a verb's file states. */
@@ -31,7 +49,13 @@ export interface VerbDefinition<S extends FlagShape> {
   readonly words?: Verb["words"];
   readonly flags: S;
   readonly interruption?: Interruption;
-  run(output: Output, options: z.output<z.ZodObject<S>>, words: readonly string[], signal: AbortSignal): Promise<number>;
+  run(
+    output: Output,
+    options: z.output<z.ZodObject<S>>,
+    words: readonly string[],
+    signal: AbortSignal,
+    dialogue: Dialogue,
+  ): Promise<number>;
 }
 
 /** A verb whose options are checked against its flags before it runs. */
@@ -41,7 +65,7 @@ export function verb<S extends FlagShape>(definition: VerbDefinition<S>): Verb {
     words: [],
     interruption: "now",
     ...definition,
-    run: (output, values, words, signal) =>
-      definition.run(output, parseOptions("option", schema, values) as z.output<z.ZodObject<S>>, words, signal),
+    run: (output, values, words, signal, dialogue) =>
+      definition.run(output, parseOptions("option", schema, values) as z.output<z.ZodObject<S>>, words, signal, dialogue),
   };
 }

@@ -1,8 +1,11 @@
+import { chatVerb } from "./chat.js";
 import { combineVerb } from "./combine.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
 import { evaluateVerb } from "./evaluate.js";
+import { exportVerb } from "./export.js";
+import { generateVerb } from "./generate.js";
 import { inspectVerb } from "./inspect.js";
 import { mergeVerb } from "./merge.js";
 import { predictVerb } from "./predict.js";
@@ -18,10 +21,13 @@ export const verbs: readonly Verb[] = [
   trainVerb,
   evaluateVerb,
   predictVerb,
+  generateVerb,
+  chatVerb,
   inspectVerb,
   mergeVerb,
   unmergeVerb,
   combineVerb,
+  exportVerb,
   dataCheckVerb,
   dataPreviewVerb,
   pullVerb,

@@ -1,3 +1,4 @@
+import { type Dim, dimAdd } from "./dims.js";
 import { input, type Value } from "./graph.js";
 
 /**
@@ -31,6 +32,31 @@ export interface BatchInputs {
   readonly targets: Value;
   /** Factor on the sum of all rows' losses, float32 []: 1 / (loss rows in the optimiser step). */
   readonly lossScale: Value;
+  /** Where a batch continues texts whose keys and values are known: what attention must know of them. */
+  readonly cache?: CacheInputs;
+}
+
+/** The order of queries and keys in texts of which P padded places came before. Places that hold no token have `emptySlot`. */
+export interface CacheInputs {
+  /** Each query's slot in its text, int32 [B, S]. */
+  readonly querySlots: Value;
+  /** The slots of all keys: those in front of the texts (-N, …, -1), the cached, the new; int32 [B, N+P+S]. */
+  readonly keySlots: Value;
+  /** A layer's cached keys or values, float32 [B, heads, P, K]. */
+  past(layer: number, part: "key" | "value", heads: number, headDim: number): Value;
+}
+
+/** The slot of places without a token: after all queries, so that none sees them. */
+export const emptySlot = 2 ** 30;
+
+/** The input that a layer's cached keys or values are. */
+export function pastName(layer: number, part: "key" | "value"): string {
+  return `past:${layer}:${part}`;
+}
+
+/** The output that is to be fed to the next run as the input of a name; undefined for inputs that are no cache. */
+export function presentName(past: string): string | undefined {
+  return past.startsWith("past:") ? past.replace("past", "present") : undefined;
 }
 
 /** What the collator must know of a method before any graph exists. */
@@ -43,6 +69,16 @@ export interface Layout {
 
 /** Nothing in front of the texts. */
 export const plainLayout: Layout = { virtualTokens: 0, positionOffset: 0 };
+
+/** The inputs of a batch that continues texts, as fresh leaves; `ahead` keys stand in front of each text. */
+export function cacheInputs(ahead: number): CacheInputs {
+  const keys: Dim = dimAdd("P", "S", ahead);
+  return {
+    querySlots: input("querySlots", "int32", ["B", "S"]),
+    keySlots: input("keySlots", "int32", ["B", keys]),
+    past: (layer, part, heads, headDim) => input(pastName(layer, part), "float32", ["B", heads, "P", headDim]),
+  };
+}
 
 /** The batch's inputs as fresh leaves, for one graph. `onePerText` says that the head reads one row of each text, so that L is B. */
 export function batchInputs(onePerText: boolean, { virtualTokens }: Layout = plainLayout): BatchInputs {

@@ -35,6 +35,15 @@ export function scaleColumns(W: Tensor<"float32">, l: ArrayLike<number>): Tensor
   );
 }
 
+/** The first m rows and n columns of a matrix → [m, n]. */
+export function corner({ data, shape }: Tensor<"float32">, [m, n]: readonly [number, number]): Tensor<"float32"> {
+  const width = shape[1]!;
+  return f32(
+    Float32Array.from({ length: m * n }, (_, i) => data[Math.floor(i / n) * width + (i % n)]!),
+    [m, n],
+  );
+}
+
 /** The Euclidean norm of each row of W [m, n], in double precision. */
 export function rowNorms(W: Tensor<"float32">): Float64Array {
   const [rows, columns] = [W.shape[0]!, W.shape[1]!];

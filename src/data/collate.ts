@@ -7,6 +7,8 @@ export interface EncodedText {
   readonly ids: Int32Array;
   /** Segment of each token. */
   readonly typeIds: Int32Array;
+  /** Rows of the text that earlier batches held, virtual ones included, where this one continues it; it may then be without tokens. */
+  readonly before?: number;
 }
 
 /** A packed batch and its sizes. */
@@ -36,16 +38,15 @@ export interface Packing {
 const plainPacking: Packing = { virtualTokens: 0, firstPosition: 0, summary: "first" };
 
 /** Puts all tokens of all texts in one row after another, with the index vectors that attention needs. Throws DataError for no texts or an empty one. */
-export function packTexts(
-  texts: readonly EncodedText[],
-  { virtualTokens: N, firstPosition, summary }: Packing = plainPacking,
-): PackedBatch {
-  if (texts.length === 0 || texts.some(({ ids }) => ids.length === 0))
+export function packTexts(texts: readonly EncodedText[], { virtualTokens, firstPosition, summary }: Packing = plainPacking): PackedBatch {
+  if (texts.length === 0 || texts.some(({ ids, before }) => ids.length === 0 && before === undefined))
     throw new DataError("a batch needs at least one text, and each text a token");
   const B = texts.length;
+  const fronts = texts.map(({ before }) => (before === undefined ? virtualTokens : 0));
+  const lengths = Int32Array.from(texts, ({ ids }, b) => fronts[b]! + ids.length);
   const tokens = texts.reduce((total, { ids }) => total + ids.length, 0);
-  const T = tokens + B * N;
-  const S = N + Math.max(...texts.map(({ ids }) => ids.length));
+  const T = lengths.reduce((total, length) => total + length, 0);
+  const S = Math.max(...lengths);
   const ids = new Int32Array(tokens);
   const joinIndex = new Int32Array(T);
   const positions = new Int32Array(T);
@@ -53,19 +54,18 @@ export function packTexts(
   const tokenIndex = new Int32Array(T);
   const padIndex = new Int32Array(B * S);
   const rowMask = new Float32Array(B * S);
-  const lengths = new Int32Array(B);
   const starts = new Int32Array(B);
   let t = 0;
   let read = 0;
   for (const [b, text] of texts.entries()) {
+    const N = fronts[b]!;
     starts[b] = t;
-    lengths[b] = N + text.ids.length;
-    padIndex.fill(t, b * S, (b + 1) * S);
+    padIndex.fill(Math.min(t, T - 1), b * S, (b + 1) * S); // a text without tokens may come last
     ids.set(text.ids, read);
     typeIds.set(text.typeIds, t + N);
     for (let s = 0; s < lengths[b]!; s++, t++) {
       joinIndex[t] = s < N ? tokens + s : read++;
-      positions[t] = firstPosition + s;
+      positions[t] = firstPosition + (text.before ?? 0) + s;
       tokenIndex[t] = b * S + s;
       padIndex[b * S + s] = t;
       rowMask[b * S + s] = 1;
@@ -87,20 +87,34 @@ export function packTexts(
     texts: B,
     tokens,
     summaryRows: summary === "first" ? starts : starts.map((start, b) => start + lengths[b]! - 1),
-    textStarts: starts.map((start) => start + N),
+    textStarts: starts.map((start, b) => start + fronts[b]!),
   };
 }
 
-/** Splits rows, taken longest first, into batches of at most `maxTokens` padded places, for evaluation. Each batch lists row numbers. */
-export function batchesByLength(lengths: readonly number[], maxTokens: number): readonly (readonly number[])[] {
+/** What a batch for evaluation may hold. */
+export interface BatchLimits {
+  /** Padded places. */
+  readonly places: number;
+  /** Rows that a head reads. */
+  readonly reads: number;
+}
+
+/**
+ * Splits texts, taken longest first, into batches within the limits; one that goes beyond them stands alone. `reads` are the rows of each text
+ * that a head reads. Each batch lists the texts' numbers.
+ */
+export function batchesByLength(lengths: readonly number[], reads: readonly number[], limits: BatchLimits): readonly (readonly number[])[] {
   const order = lengths.map((_, i) => i).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
   const batches: number[][] = [];
   let longest = 0;
+  let read = 0;
   for (const row of order) {
     const batch = batches.at(-1);
-    if (batch === undefined || (batch.length + 1) * longest > maxTokens) {
+    read += reads[row]!;
+    if (batch === undefined || (batch.length + 1) * longest > limits.places || read > limits.reads) {
       batches.push([row]);
       longest = lengths[row]!;
+      read = reads[row]!;
     } else {
       batch.push(row);
     }

@@ -56,3 +56,38 @@ describe("epochBatches", () => {
     for (const batchSize of [0, -1, 1.5, Number.NaN]) expect(() => epochBatches({ ...options, batchSize })).toThrow("batch size");
   });
 });
+
+describe.each([true, false])("a budget of tokens, grouped by length: %s", (groupByLength) => {
+  const budgeted = { ...options, groupByLength, maxTokens: 900 };
+  const tokensOf = (batch: Int32Array): number => batch.reduce((sum, row) => sum + lengths[row]!, 0);
+
+  it("gives every row once, in batches within the budget that are nearly full", () => {
+    const batches = epochBatches(budgeted);
+    expect(batches.flatMap((batch) => Array.from(batch)).sort((a, b) => a - b)).toEqual(Array.from({ length: 5003 }, (_, i) => i));
+    expect(Math.max(...batches.map(tokensOf))).toBeLessThanOrEqual(900);
+    expect(batches.reduce((sum, batch) => sum + tokensOf(batch), 0) / batches.length).toBeGreaterThan(0.92 * 900);
+  });
+
+  it("depends on seed and epoch and not on the batch size", () => {
+    expect(epochBatches({ ...budgeted, batchSize: 1 })).toEqual(epochBatches(budgeted));
+    expect(epochBatches({ ...budgeted, epoch: 1 })).not.toEqual(epochBatches(budgeted));
+    expect(epochBatches({ ...budgeted, seed: 8 })).not.toEqual(epochBatches(budgeted));
+  });
+
+  it("takes rows of exactly the budget, each by itself, and no rows", () => {
+    expect(epochBatches({ ...budgeted, lengths: [900, 900, 1] })).toHaveLength(3);
+    expect(epochBatches({ ...budgeted, lengths: [] })).toEqual([]);
+  });
+
+  it("refuses rows that are longer, and says how many there are and how long", () => {
+    expect(() => epochBatches({ ...budgeted, lengths: [3, 901, 1200, 4] })).toThrow(
+      "max_tokens_per_batch is 900, but 2 rows are longer, the longest of 1200 tokens",
+    );
+  });
+});
+
+it("a budget of tokens puts rows of like length together when grouped", () => {
+  const maxTokens = 900;
+  expect(padding(epochBatches({ ...options, maxTokens, groupByLength: false }))).toBeGreaterThan(2);
+  expect(padding(epochBatches({ ...options, maxTokens }))).toBeLessThan(1.15);
+});

@@ -2,6 +2,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers";
 import * as z from "zod";
 import { ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
+import { type ChatTemplate, chatTemplateOf } from "./chat.js";
 
 /** One encoded text or pair of texts. */
 export interface Encoding {
@@ -52,8 +53,10 @@ export interface Tokenizer {
   readonly specialIds: ReadonlySet<number>;
   /** `model_max_length` in tokens, or undefined where it is not given or means "no limit". */
   readonly modelMaxLength: number | undefined;
-  /** `tokenizer_config.json` as it is, for what is not covered here (chat templates). */
+  /** `tokenizer_config.json` as it is, for what is not covered here. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** How messages become a text; undefined where the model's files say nothing of it. */
+  readonly chatTemplate: ChatTemplate | undefined;
   /**
    * Encodes a text or a pair, as `tokenizer(text, pair, truncation=True, max_length)` does: a single text keeps its first tokens, a pair
    * loses tokens from the longer text ("longest_first"). Throws ConfigError when `maxLength` cannot hold the special tokens (Python then does not truncate at all).
@@ -70,7 +73,8 @@ export interface Tokenizer {
 }
 
 /**
- * Loads `tokenizer.json`, with `tokenizer_config.json` and `special_tokens_map.json` where they are there.
+ * Loads `tokenizer.json`, with `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja` where they are there; the last
+ * wins over a template in the config, as in transformers 5.
  * Throws ModelError when `tokenizer.json` is missing, broken or uses a part that is not known here.
  */
 export async function loadTokenizer(files: Files): Promise<Tokenizer> {
@@ -82,7 +86,9 @@ export async function loadTokenizer(files: Files): Promise<Tokenizer> {
   const json = await readJson(files, "tokenizer.json", TOKENIZER);
   const named = (await files.size("special_tokens_map.json")) === undefined ? {} : await readJson(files, "special_tokens_map.json", CONFIG);
   const own = (await files.size("tokenizer_config.json")) === undefined ? {} : await readJson(files, "tokenizer_config.json", CONFIG);
-  const config: Config = { ...named, ...own };
+  const template =
+    (await files.size(templateFile)) === undefined ? {} : { chat_template: new TextDecoder().decode(await files.read(templateFile)) };
+  const config: Config = { ...named, ...own, ...template };
   try {
     return makeTokenizer(json, config);
   } catch (cause) {
@@ -103,6 +109,7 @@ export function longestFirst(first: number, second: number, room: number): reado
   return first > second ? [long, short] : [short, long];
 }
 
+const templateFile = "chat_template.jinja";
 const SPECIAL_TOKEN = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 const TOKEN_NAMES = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"] as const;
 const CONFIG = z.looseObject({
@@ -180,6 +187,15 @@ function makeTokenizer(json: TokenizerJson, config: Config): Tokenizer {
     specialIds: new Set(parts.added_tokens.flatMap((token) => (token.special === true ? [token.id] : []))),
     modelMaxLength: config.model_max_length != null && config.model_max_length < 1e9 ? config.model_max_length : undefined,
     config,
+    chatTemplate: chatTemplateOf(
+      config,
+      Object.fromEntries(
+        TOKEN_NAMES.flatMap((name) => {
+          const content = contentOf(config[name]);
+          return content === undefined ? [] : [[name, content]];
+        }),
+      ),
+    ),
     tokenToId: (token) => library.token_to_id(token),
     encode(text, { pair = "", maxLength = Number.POSITIVE_INFINITY, addSpecialTokens = true } = {}) {
       const texts = [encodeAlone(text), encodeAlone(pair)];

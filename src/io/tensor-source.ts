@@ -9,6 +9,8 @@ export type StoredDType = "F64" | "F32" | "F16" | "BF16" | "I64" | "I32" | "I16"
 export interface StoredTensor {
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
+  /** Where a file packs numbers into blocks (GGUF's quantisations): how, and in how many bytes; `dtype` is then what they are read as. */
+  readonly packed?: { readonly type: string; readonly bytes: number };
 }
 
 /** Named tensors in one or more weight files, read one at a time. */

@@ -1,5 +1,6 @@
 import { WeightError } from "../errors.js";
 import type { Files } from "./files.js";
+import { ggufWeights, openGgufWeights } from "./gguf-model.js";
 import { isRecord, quote, readJson } from "./json.js";
 import { openTensors } from "./open-tensors.js";
 import { throwProblems } from "./safetensors.js";
@@ -11,6 +12,7 @@ export const weightNames: readonly string[] = [
   "model.safetensors.index.json",
   "pytorch_model.bin",
   "pytorch_model.bin.index.json",
+  ggufWeights,
 ];
 const DOWNLOAD = "Index and shards must come from the same revision: download them again.";
 
@@ -27,11 +29,12 @@ export async function findWeights(files: Files): Promise<string | undefined> {
 
 /**
  * The weights of a model folder as Hugging Face's `from_pretrained` finds them: safetensors, else torch's `.bin`, in one file or in the shards
- * that an index names. Headers are read now, tensors when asked for. Throws WeightError when there is neither, or when index and shards disagree
+ * that an index names, else GGUF. Headers are read now, tensors when asked for. Throws WeightError when there is neither, or when index and shards disagree
  * (all disagreements listed).
  */
 export async function openWeights(files: Files): Promise<TensorSource> {
   const name = await findWeights(files);
+  if (name === ggufWeights) return openGgufWeights(files, name);
   if (name !== undefined) return isWeightIndex(name) ? openShards(files, name) : openTensors(files, [name]);
   throw new WeightError(`${files.origin}: no weights: looked for ${weightNames.join(", ")}`, {
     hint: "Name the folder or the hub model that holds the weights beside config.json.",

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { failure } from "../../test/failure.fixture.js";
+import { openTinyModel } from "../../test/tiny-model.fixture.js";
 import { batchInputs } from "../core/batch.js";
 import { input } from "../core/graph.js";
 import { parseOptions } from "../core/options.js";
@@ -7,7 +8,10 @@ import { AttachError, ConfigError } from "../errors.js";
 import { ModelBuilder } from "../models/builder.js";
 import { reader, tabulate, total } from "../ops/reference.fixture.js";
 import { expectClose, randomTensor, runGraph, testRuntime } from "../ops/run-graph.fixture.js";
+import { attach } from "../programs/adapted-model.js";
+import { withoutAdapter } from "../programs/adapter.js";
 import { paramsOf } from "../programs/program.js";
+import { taskNamed } from "../tasks/index.js";
 import { ia3 } from "./ia3.js";
 import type { Sites } from "./method.js";
 import { attachmentOn, bertLinears, bertRoles, layerSites } from "./sublayer.fixture.js";
@@ -44,6 +48,19 @@ describe("the targets of IA3", () => {
       "attention.self.key": false,
       "attention.self.value": true,
     });
+  });
+
+  it.each([
+    ["llama", ["down_proj", "k_proj", "v_proj"]],
+    ["mistral", ["down_proj", "k_proj", "v_proj"]],
+    ["qwen2", ["down_proj", "q_proj", "v_proj"]],
+    ["qwen3", ["down_proj", "q_proj", "v_proj"]],
+    ["gpt2", ["h.0.attn.c_attn", "h.0.mlp.c_proj", "h.1.attn.c_attn", "h.1.mlp.c_proj"].map((path) => `transformer.${path}`)],
+  ] as const)("are on %s what PEFT's table has: %j", async (family, names) => {
+    const model = await openTinyModel(runtime, { family, task: "text-generation" });
+    const head = withoutAdapter(model, taskNamed("text-generation"));
+    const { plan } = attach(model, head, ia3, configOf({}), "user");
+    expect((plan as ReturnType<typeof ia3.plan>).names).toEqual(names);
   });
 
   it("need both lists or neither", async () => {

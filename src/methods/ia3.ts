@@ -10,7 +10,7 @@ import { tunerFormat } from "./tuner-format.js";
 
 const config = z.strictObject({
   target_modules: targetFields.target_modules.describe(
-    "layers to rescale; null for keys, values and what goes into the feed-forward output",
+    "layers to rescale; null for keys (on Qwen queries), values and what goes into the feed-forward output",
   ),
   feedforward_modules: z
     .union([z.array(z.string()), z.string()])
@@ -32,6 +32,9 @@ interface Ia3Plan {
   readonly transposed: boolean;
 }
 
+/** Layers that are rescaled where nothing is said, unless their family's recipe differs. */
+const rescaledRoles: readonly LinearSite["role"][] = ["key", "value", "query-key-value", "down", "attention-output"];
+
 /** Layers whose input is rescaled where nothing is said, in the order in which PEFT's defaults for encoders and decoders have them. */
 const feedforwardRoles: readonly LinearSite["role"][] = ["down", "attention-output"];
 
@@ -45,7 +48,7 @@ export const ia3: PeftMethod<Ia3Config, Ia3Plan> = {
     if ((c.target_modules === null) !== (c.feedforward_modules === null)) {
       throw new ConfigError("ia3 needs target_modules and feedforward_modules both, or neither", { hint: "feedforward_modules may be []" });
     }
-    const matched = matchTargets(sites, c, ["key", "value", "query-key-value", "down", "attention-output"], origin);
+    const matched = matchTargets(sites, c, ({ role, rescaled }) => rescaled ?? rescaledRoles.includes(role), origin);
     const isFeedforward = ({ path, role }: LinearSite): boolean => {
       if (c.feedforward_modules === null) return feedforwardRoles.includes(role);
       // PEFT compares the end of the path without a dot boundary

@@ -9,3 +9,8 @@ export function layoutOf(attachments: readonly Attachment[]): Layout {
     positionOffset: layouts.reduce((total, { positionOffset }) => total + positionOffset, 0),
   };
 }
+
+/** Whether an attached method reads all rows of a text in every layer, so that none of them is finished before the text is. */
+export function readsWholeTexts(attachments: readonly Attachment[]): boolean {
+  return attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);
+}

@@ -28,6 +28,10 @@ export interface LinearSite {
   readonly bias: boolean;
   /** Whether the checkpoint holds the weight as [in, out] (transformers' Conv1D) and not as [out, in]. */
   readonly transposed?: boolean;
+  /** Path of another module's weight that serves as this layer's too. */
+  readonly tied?: string;
+  /** Whether recipes that rescale layers take this one, where its family's recipe is not that of its role. */
+  readonly rescaled?: boolean;
 }
 
 /** The place where a sub-layer's output joins the residual stream. */
@@ -125,7 +129,7 @@ export interface LinearWeights {
   readonly bias: Tensor<"float32"> | undefined;
 }
 
-/** A method's parameters at a site as numbers, by the names under which it made them there. */
+/** A method's parameters at a site as numbers, by the names under which it made them there; those that belong to no site by their paths. */
 export type SiteParams = (name: string) => Tensor<"float32">;
 
 /** A sub-layer's end being built: what the model gives, and what adapters have made of it so far. Values are [T, D]. */

@@ -5,7 +5,7 @@ import { relu } from "../ops/elementwise.js";
 import { bidirectionalLstm } from "../ops/lstm.js";
 import { dense } from "./dense.js";
 import type { ParamScope, PeftMethod } from "./method.js";
-import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
+import { type PromptPlan, promptFields, promptFormat, virtualTokens, virtualTokensPlan } from "./prompt-format.js";
 
 const config = z.strictObject({
   num_virtual_tokens: virtualTokens.default(20),
@@ -35,7 +35,7 @@ export const pTuning: PeftMethod<PTuningConfig, PTuningPlan> = {
   learningRate: 5e-3,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
   plan: (sites, c, origin) => ({
-    sizes: promptPlan(sites, c, sites.tokens[0]!.width, sites.attentions[0]!.queryHeads),
+    sizes: virtualTokensPlan(sites, c),
     encoded: origin === "user",
   }),
 

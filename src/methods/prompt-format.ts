@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { ConfigError } from "../errors.js";
 import type { AdapterFormat, Sites } from "./method.js";
-import { targetFields } from "./targets.js";
+import { isSaved, targetFields } from "./targets.js";
 
 /** `num_virtual_tokens`, without a default. */
 export const virtualTokens = z.number().int().positive().describe("trained rows in front of each text");
@@ -25,13 +25,11 @@ export interface PromptPlan {
   readonly num_transformer_submodules: number;
 }
 
+/** Sizes as a config has them; null ones are filled in. */
+type PromptSizes = { readonly [K in keyof PromptPlan]: number | null };
+
 /** The sizes of a prompt on a model. Throws ConfigError that lists the given ones which are not the model's. */
-export function promptPlan(
-  sites: Sites,
-  given: { readonly [K in keyof PromptPlan]: number | null },
-  tokenDim: number,
-  heads: number,
-): PromptPlan {
+export function promptPlan(sites: Sites, given: PromptSizes, tokenDim: number, heads: number): PromptPlan {
   const plan = {
     num_layers: sites.attentions.length,
     num_attention_heads: heads,
@@ -44,6 +42,20 @@ export function promptPlan(
   });
   if (faults.length > 0) throw new ConfigError(faults.join("; "), { hint: "leave these fields out: they are filled in from the model" });
   return plan;
+}
+
+/**
+ * The sizes of a prompt of virtual tokens. Throws ConfigError as `promptPlan` does, and where `modules_to_save` names the word embeddings: PEFT
+ * reads the base's all the same, so the trained ones would serve for nothing.
+ */
+export function virtualTokensPlan(sites: Sites, config: PromptSizes & { readonly modules_to_save: readonly string[] | null }): PromptPlan {
+  const { path, width } = sites.tokens[0]!;
+  if (isSaved(path, config.modules_to_save ?? [])) {
+    throw new ConfigError(`modules_to_save names ${path}, but methods with virtual tokens read the base model's word embeddings`, {
+      hint: "leave it out; lora, ia3 and prefix-tuning go with trained word embeddings",
+    });
+  }
+  return promptPlan(sites, config, width, sites.attentions[0]!.queryHeads);
 }
 
 /** PEFT's format of prompt learning: a bare `prompt_embeddings`, the head under `base_model.`. */

@@ -3,7 +3,7 @@ import { type InitialComputation, type Initializer, normal } from "../core/initi
 import { keyOf, randomInt } from "../core/random.js";
 import { ConfigError } from "../errors.js";
 import type { PeftMethod, TokenSite } from "./method.js";
-import { type PromptPlan, promptFields, promptFormat, promptPlan, virtualTokens } from "./prompt-format.js";
+import { type PromptPlan, promptFields, promptFormat, virtualTokens, virtualTokensPlan } from "./prompt-format.js";
 
 const config = z
   .strictObject({
@@ -35,7 +35,7 @@ export const promptTuning: PeftMethod<PromptTuningConfig, PromptPlan> = {
   presets: { prompt: {} },
   learningRate: 3e-2,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
-  plan: (sites, c) => promptPlan(sites, c, sites.tokens[0]!.width, sites.attentions[0]!.queryHeads),
+  plan: virtualTokensPlan,
   tokens: (site, p, _, c) => p.param("prompt_embeddings", [c.num_virtual_tokens, site.width], start(site, c)),
   files: {
     ...promptFormat("PROMPT_TUNING"),

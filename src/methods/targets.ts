@@ -59,7 +59,7 @@ const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: n
 export function matchTargets(
   sites: Sites,
   given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
-  defaultRoles: readonly LinearSite["role"][],
+  defaults: readonly LinearSite["role"][] | ((site: LinearSite) => boolean),
   origin: ConfigOrigin,
 ): readonly LinearSite[] {
   const config: TargetConfig = { ...noFilters, ...given };
@@ -67,7 +67,8 @@ export function matchTargets(
   const free = sites.linears.filter(
     ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),
   );
-  const matched = free.filter((site) => matches(site, targets, defaultRoles) && inLayers(site.path, config));
+  const isDefault = typeof defaults === "function" ? defaults : ({ role }: LinearSite) => defaults.includes(role);
+  const matched = free.filter((site) => matches(site, targets, isDefault) && inLayers(site.path, config));
   if (matched.length === 0)
     throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
   if (origin === "user" && Array.isArray(targets)) {
@@ -114,9 +115,9 @@ function withParents(path: string): readonly string[] {
   return parts.map((_, i) => parts.slice(0, i + 1).join("."));
 }
 
-/** The modules that hold weights, by the weights' paths. */
-export function modulesOf(sites: Sites): readonly string[] {
-  return [...new Set(sites.weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))))];
+/** The modules that hold weights, their own or another module's. */
+export function modulesOf({ weights, linears }: Sites): readonly string[] {
+  return [...new Set([...weights.map(({ path }) => path.slice(0, path.lastIndexOf("."))), ...linears.map(({ path }) => path)])];
 }
 
 /** What PEFT's `rank_pattern` or `alpha_pattern` has for a module: the first key that matches it. */
@@ -153,8 +154,8 @@ export function publishedTargets(
   return typeof targets === "string" && targets.toLowerCase() !== "all-linear" ? targets : names;
 }
 
-function matches(site: LinearSite, targets: TargetConfig["target_modules"], defaultRoles: readonly LinearSite["role"][]): boolean {
-  if (targets === null) return defaultRoles.includes(site.role);
+function matches(site: LinearSite, targets: TargetConfig["target_modules"], isDefault: (site: LinearSite) => boolean): boolean {
+  if (targets === null) return isDefault(site);
   if (typeof targets !== "string") return targets.some((target) => hasSuffix(site.path, target));
   return targets.toLowerCase() === "all-linear" ? site.role !== "head" : regex(targets, targets).test(site.path);
 }

@@ -1,12 +1,13 @@
 import * as z from "zod";
 import type { Value } from "../core/graph.js";
 import { filled, type Initializer, normal, ones, zeros } from "../core/initializer.js";
+import { addProduct, corner, scaleRows } from "../core/matrix.js";
 import { fillTorchUniform } from "../core/torch-random.js";
 import { add, mul } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
 import { slice } from "../ops/movement.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
-import type { PeftMethod } from "./method.js";
+import type { LinearSite, LinearWeights, PeftMethod, SiteParams } from "./method.js";
 import { checkLayers, compactTargets, isTransposed, layerFields, matchTargets, publishedTargets, targetFields } from "./targets.js";
 import { tunerFormat } from "./tuner-format.js";
 
@@ -74,6 +75,9 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
     return add(call.y, mul(b, gemm(mul(d, gemm(x, A, { transB: true })), B, { transB: true })));
   },
 
+  merge: (site, weights, p, plan) => moved(site, weights, p, plan, 1),
+  unmerge: (site, weights, p, plan) => moved(site, weights, p, plan, -1),
+
   trains: trainsBias,
 
   files: {
@@ -84,6 +88,14 @@ export const vera: PeftMethod<VeraConfig, VeraPlan> = {
     omits: (path, { saved }) => !saved && projections.includes(path),
   },
 };
+
+/** W + s·diag(λ_b)·B·diag(λ_d)·A as numbers. */
+function moved(site: LinearSite, { weight, bias }: LinearWeights, p: SiteParams, { targets }: VeraPlan, s: number): LinearWeights {
+  if (!targets.has(site.path)) return { weight, bias };
+  const A = scaleRows(corner(p("vera_A"), [p("vera_A").shape[0]!, site.inFeatures]), p("vera_lambda_d").data);
+  const B = scaleRows(corner(p("vera_B"), [site.outFeatures, p("vera_B").shape[1]!]), p("vera_lambda_b").data);
+  return { weight: addProduct(weight, B, A, s), bias };
+}
 
 /** torch's `kaiming_uniform_` for ReLU: uniform in ±√(6/fan_in), after `skip` earlier draws from the generator. */
 function torchKaiming(fanIn: number, seed: number, skip: number): Initializer {

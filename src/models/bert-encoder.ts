@@ -73,7 +73,7 @@ export function bertEncoder(m: ModelBuilder, prefix: string, c: BertFields, rows
   let h = m.layerNorm(`${e}.LayerNorm`, add(add(words, types), positions), c.layer_norm_eps);
   h = m.embedded(prefix, m.dropout(e, h, c.hidden_dropout_prob));
   for (let i = 0; i < c.num_hidden_layers; i++)
-    h = layer(m, `${prefix}.encoder.layer.${i}`, c, i, h, i === c.num_hidden_layers - 1 ? rows : undefined);
+    h = layer(m, `${prefix}.encoder.layer.${i}`, c, i, m.layerInput(h), i === c.num_hidden_layers - 1 ? rows : undefined);
   return h;
 }
 

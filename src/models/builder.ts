@@ -1,10 +1,9 @@
-import type { BatchInputs } from "../core/batch.js";
+import { type BatchInputs, pastName, presentName } from "../core/batch.js";
 import { leaf, type ParamLeaf, type Value, type WeightLeaf } from "../core/graph.js";
 import { type Initializer, ones, zeros } from "../core/initializer.js";
 import { WeightError } from "../errors.js";
 import { layoutOf } from "../methods/layout.js";
 import type {
-  Attachment,
   AttentionSite,
   Child,
   EmbeddingSite,
@@ -20,53 +19,13 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, splitHeads, textMean } from "../ops/attention.js";
+import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
-import { gemm } from "../ops/linear.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
-import { sum } from "../ops/reduce.js";
 import type { StoredMatrix, WeightForm } from "../ops/weight-form.js";
-
-/** What a builder is given. */
-export interface BuilderOptions {
-  readonly batch: BatchInputs;
-  /** Whether the checkpoint has a weight, by its path in the model. */
-  has(path: string): boolean;
-  /** Modules of the task, trained with every adapter (`classifier`). */
-  readonly headModules: readonly string[];
-  /** Methods to apply, in order. None for a survey. */
-  readonly attachments: readonly Attachment[];
-  /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */
-  readonly dropout?: ((configured: number) => number) | undefined;
-  /** How frozen matrices of linear layers are stored; float32 by default. */
-  readonly form?: WeightForm | undefined;
-}
-
-/** What a linear layer may say beyond its sizes. */
-export interface LinearOptions {
-  readonly bias?: boolean;
-  /** How the weight starts where the checkpoint lacks it; without it a missing weight is an error. */
-  readonly init?: Initializer;
-  /** Whether the checkpoint holds the weight as [in, out], as transformers' Conv1D does. */
-  readonly transposed?: boolean;
-  /** Path of the weight that serves as this layer's too, unless the layer is trained in full (`modules_to_save`). */
-  readonly tied?: string | undefined;
-}
-
-/** What attention must know beyond queries, keys and values. */
-export interface AttentionOptions {
-  /** Heads of the queries. */
-  readonly heads: number;
-  /** Heads of keys and values, each of which serves heads / kvHeads of the queries' heads; as many by default. */
-  readonly kvHeads?: number;
-  /** The configured rate of dropout on the probabilities. */
-  readonly dropout: number;
-  /** Whether a token sees only itself and those before it. */
-  readonly causal?: boolean;
-  /** Whether it sees only the last so many of them; null for all. */
-  readonly window?: number | null;
-}
+import type { AttentionOptions, BuilderOptions, LinearOptions } from "./builder-options.js";
+import { floatProduct, storedProduct } from "./products.js";
 
 /**
  * Builds a model's graph and announces its sites. Run without attachments it is the survey; with them, each site calls the methods.
@@ -83,7 +42,9 @@ export class ModelBuilder {
   readonly #embeddings: EmbeddingSite[] = [];
   readonly #weights: WeightSite[] = [];
   readonly #published = new Map<string, Value>();
+  readonly #present = new Map<string, Value>();
   readonly #penalties: Value[] = [];
+  readonly #layerInputs: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
   /** Keys that methods put in front of each text's own in attention. */
@@ -123,9 +84,25 @@ export class ModelBuilder {
     return this.#published;
   }
 
+  /** All layers' keys and values of a batch that continues texts, the new ones behind the cached, by the names under which they come out. */
+  present(): ReadonlyMap<string, Value> {
+    return this.#present;
+  }
+
   /** Scalars that methods add to the loss. */
   penalties(): readonly Value[] {
     return this.#penalties;
+  }
+
+  /** Hidden states on their way into the layers, in order. */
+  layerInputs(): readonly Value[] {
+    return this.#layerInputs;
+  }
+
+  /** Announces hidden states as a layer's input, from which training may compute the layer a second time. */
+  layerInput(h: Value): Value {
+    this.#layerInputs.push(h);
+    return h;
   }
 
   /** A weight of the model. One that the checkpoint lacks starts from `init` and is trained and saved with the adapter. */
@@ -135,14 +112,11 @@ export class ModelBuilder {
     const site = { path, shape };
     this.#weights.push(site);
     const present = this.#options.has(path);
-    const module = path.slice(0, path.lastIndexOf("."));
+    const module = moduleOf(path);
     if (!present && init === undefined) this.#missing.push(path);
     if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
     const type = { dtype: "float32" as const, shape };
-    const trained =
-      !present ||
-      isSaved(module, this.#savedModules()) ||
-      this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
+    const trained = !present || isSaved(module, this.#savedModules()) || this.#trainsInPlace(site);
     const value = trained
       ? leaf(
           {
@@ -166,14 +140,15 @@ export class ModelBuilder {
     x: Value,
     role: LinearRole,
     outFeatures: number,
-    { bias = true, init, transposed = false, tied }: LinearOptions = {},
+    { bias = true, init, transposed = false, tied, rescaled }: LinearOptions = {},
   ): Value {
     const inFeatures = Number(x.shape[1]);
-    const site: LinearSite = { path, role, inFeatures, outFeatures, bias, ...(transposed ? { transposed } : {}) };
+    const traits = { ...(transposed ? { transposed } : {}), ...(tied ? { tied } : {}), ...(rescaled === undefined ? {} : { rescaled }) };
+    const site: LinearSite = { path, role, inFeatures, outFeatures, bias, ...traits };
     this.#linears.push(site);
-    const own = tied === undefined || isSaved(path, this.#savedModules());
     const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
-    const weight = this.weight(own ? `${path}.weight` : tied, shape, init);
+    const own = tied === undefined || isSaved(path, this.#savedModules());
+    const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
     const form = weight.source.kind === "weight" && role !== "head" ? this.#options.form : undefined;
     const [product, squaredNorms] =
@@ -218,7 +193,17 @@ export class ModelBuilder {
   /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it. */
   words(): Value {
     const { path, rows, width } = this.#tokens[0]!;
-    return this.weight(`${path}.weight`, [rows, width]);
+    return this.#tiedWeight(`${path}.weight`, [rows, width]);
+  }
+
+  /** A weight that serves another layer too. Where `modules_to_save` has it trained in full, that layer keeps the base's, as in PEFT. */
+  #tiedWeight(path: string, shape: readonly number[]): Value {
+    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
+    return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
+  }
+
+  #trainsInPlace(site: WeightSite): boolean {
+    return this.#options.attachments.some(({ method, config, plan }) => method.trains?.(site, plan, config) === true);
   }
 
   /** The finished embeddings h [T, D] on their way into the first layer of the backbone `path` → [T, D]. */
@@ -254,7 +239,7 @@ export class ModelBuilder {
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
     const own = this.#headPlaces(kvHeads);
-    let kv: KeyValue = { key: splitHeads(k, own), value: splitHeads(v, own) };
+    let kv = this.#withCached(site, { key: splitHeads(k, own), value: splitHeads(v, own) });
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
@@ -304,9 +289,24 @@ export class ModelBuilder {
     return places;
   }
 
+  /** Keys and values behind those of the same layer that are cached, where the batch continues texts. */
+  #withCached({ layer, heads, headDim }: AttentionSite, { key, value }: KeyValue): KeyValue {
+    const { cache } = this.batch;
+    if (cache === undefined) return { key, value };
+    const join = (part: "key" | "value", own: Value): Value => {
+      const joined = concat([cache.past(layer, part, heads, headDim), own], 2);
+      this.#present.set(presentName(pastName(layer, part))!, joined);
+      return joined;
+    };
+    return { key: join("key", key), value: join("value", value) };
+  }
+
   #attentionMask(causal: boolean, window: number | null): Value {
+    const { cache } = this.batch;
     const name = `${causal} ${window}`;
-    const mask = this.#masks.get(name) ?? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead });
+    const make = (): Value =>
+      cache === undefined ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead }) : slotMask(cache, window);
+    const mask = this.#masks.get(name) ?? make();
     this.#masks.set(name, mask);
     return mask;
   }
@@ -357,14 +357,11 @@ export class ModelBuilder {
   }
 }
 
-type Product = (x: Value, addend?: Value) => Value;
-
-/** How a layer multiplies by its weight, held as [out, in], or as [in, out] where it is transposed; and the squared norms of its outputs' weights. */
-function floatProduct(weight: Value, transposed: boolean): readonly [Product, () => Value] {
-  return [(x, addend) => gemm(x, weight, { transB: !transposed }, addend), () => sum(mul(weight, weight), [transposed ? 0 : 1])];
+function moduleOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("."));
 }
 
-/** The same where a form stores the weight. */
-function storedProduct(form: WeightForm, matrix: StoredMatrix, transposed: boolean): readonly [Product, () => Value] {
-  return [(x, addend) => form.product(x, matrix, !transposed, addend), () => form.squaredNorms(matrix, !transposed)];
+/** First values that are another weight of the base. */
+function copyOf(path: string): Initializer {
+  return { kind: "computed", compute: async (base) => [(await base.weight(path)).data], part: 0 };
 }

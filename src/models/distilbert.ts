@@ -50,7 +50,7 @@ export const distilbert: ModelFamily<DistilBertConfig> = {
     const words = m.tokens(`${e}.word_embeddings`, c.vocab_size, c.dim);
     const positions = m.embedding(`${e}.position_embeddings`, c.max_position_embeddings, c.dim, m.batch.positions);
     let h = m.embedded("distilbert", m.dropout(e, m.layerNorm(`${e}.LayerNorm`, add(words, positions), eps), c.dropout));
-    for (let i = 0; i < c.n_layers; i++) h = layer(m, c, i, h, i === c.n_layers - 1 ? rows : undefined);
+    for (let i = 0; i < c.n_layers; i++) h = layer(m, c, i, m.layerInput(h), i === c.n_layers - 1 ? rows : undefined);
     return h;
   },
 

@@ -17,6 +17,8 @@ export interface Head<C = any> {
   readonly modules: readonly string[];
   /** A tensor of the head whose first size is the number of outputs, by its path: whoever has it has the head. */
   readonly output: string;
+  /** The end of transformers' class name for it, where that is not the task's `headClass`. */
+  readonly headClass?: string;
   /** A tensor that an adapter's files hold only where they bring the head, if that is another: biases and norms may be trained in place. */
   readonly brought?: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */

@@ -59,7 +59,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
     const words = m.tokens("transformer.wte", c.vocab_size, c.n_embd);
     const positions = m.embedding("transformer.wpe", c.n_positions, c.n_embd, m.batch.positions);
     let h = m.embedded("transformer", m.dropout("transformer.drop", add(words, positions), c.embd_pdrop));
-    for (let i = 0; i < c.n_layer; i++) h = layer(m, c, i, h, i === c.n_layer - 1 ? rows : undefined);
+    for (let i = 0; i < c.n_layer; i++) h = layer(m, c, i, m.layerInput(h), i === c.n_layer - 1 ? rows : undefined);
     return m.layerNorm("transformer.ln_f", h, c.layer_norm_epsilon);
   },
 
@@ -67,7 +67,7 @@ export const gpt2: ModelFamily<Gpt2Config> = {
   headDropout: (c) => c.classifier_dropout ?? 0.1,
 
   heads: {
-    "text-generation": causalHead("transformer", "transformer.wte"),
+    "text-generation": { ...causalHead("transformer", "transformer.wte"), headClass: "LMHeadModel" },
     "text-classification": lastTokenHead(),
     "token-classification": eachTokenHead("classifier", (c) => c.classifier_dropout ?? 0.1),
   },

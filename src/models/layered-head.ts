@@ -30,7 +30,10 @@ export function layeredHead(family: ModelFamily, head: LayeredHead): Head {
   return head.tokens === undefined ? outputHead(family, head) : tokenHead(family, head, head.tokens.norm);
 }
 
-/** AdapterHub's BertStyleMaskedLMHead: its last matrix is the word embeddings, though its files hold a copy. */
+/**
+ * AdapterHub's BertStyleMaskedLMHead and CausalLMHead: the last matrix is the word embeddings, though files hold a copy, unless the model's config
+ * says that the two are not tied.
+ */
 function tokenHead(family: ModelFamily, { layers, activation: name, bias }: LayeredHead, norm: boolean): Head {
   const act = name === null ? undefined : adapterActivation(name);
   const step = 1 + (act === undefined ? 0 : 1) + (norm ? 1 : 0);
@@ -47,10 +50,16 @@ function tokenHead(family: ModelFamily, { layers, activation: name, bias }: Laye
         x = norm ? m.layerNorm(`heads.${index + step - 1}`, z, family.normEpsilon(config), true) : z;
       }
       const words = m.words();
-      const shift = bias ? m.weight(`heads.${last}.bias`, [Number(words.shape[0])], zeros) : undefined;
-      return linear(m.unembedded(family.prefix, x), words, shift);
+      const shape = words.shape.map(Number);
+      const table = isTied(config) ? words : m.weight(`heads.${last}.weight`, shape, start);
+      const shift = bias ? m.weight(`heads.${last}.bias`, [shape[0]!], zeros) : undefined;
+      return linear(m.unembedded(family.prefix, x), table, shift);
     },
   };
+}
+
+function isTied(config: { readonly tie_word_embeddings?: boolean }): boolean {
+  return config.tie_word_embeddings !== false;
 }
 
 function outputHead(family: ModelFamily, head: LayeredHead): Head {

@@ -41,6 +41,8 @@ export interface DecoderConfig extends z.infer<z.ZodObject<typeof llamaFields>> 
   readonly mlpBias: boolean;
   /** Whether queries and keys are normalised in each head. */
   readonly headNorms: boolean;
+  /** Whether published recipes that rescale layers take queries here and not keys: PEFT's table for IA3. */
+  readonly rescalesQueries?: boolean;
   /** Tokens that a layer's attention sees; null for all. */
   window(layer: number): number | null;
 }
@@ -102,7 +104,8 @@ function encode(m: ModelBuilder, c: DecoderConfig, rows?: Value): Value {
   const { frequencies, scale } = rope(c, sizes(c).headDim);
   const angles = rotaryAngles(m.batch.positions, frequencies, scale);
   let h = m.embedded("model", m.tokens("model.embed_tokens", c.vocab_size, c.hidden_size));
-  for (let i = 0; i < c.num_hidden_layers; i++) h = layer(m, c, i, h, angles, i === c.num_hidden_layers - 1 ? rows : undefined);
+  for (let i = 0; i < c.num_hidden_layers; i++)
+    h = layer(m, c, i, m.layerInput(h), angles, i === c.num_hidden_layers - 1 ? rows : undefined);
   return m.rmsNorm("model.norm", h, c.rms_norm_eps);
 }
 
@@ -119,8 +122,18 @@ function layer(m: ModelBuilder, c: DecoderConfig, i: number, h: Value, angles: A
   const late = window === null ? (x: Value): Value => x : pick;
 
   const x = m.rmsNorm(`${L}.input_layernorm`, h, c.rms_norm_eps);
-  const q = headNorm(m, `${a}.q_norm`, c, m.linear(`${a}.q_proj`, early(x), "query", heads * headDim, { bias }));
-  const k = headNorm(m, `${a}.k_norm`, c, m.linear(`${a}.k_proj`, x, "key", kvHeads * headDim, { bias }));
+  const q = headNorm(
+    m,
+    `${a}.q_norm`,
+    c,
+    m.linear(`${a}.q_proj`, early(x), "query", heads * headDim, { bias, rescaled: c.rescalesQueries }),
+  );
+  const k = headNorm(
+    m,
+    `${a}.k_norm`,
+    c,
+    m.linear(`${a}.k_proj`, x, "key", kvHeads * headDim, { bias, rescaled: c.rescalesQueries === true ? false : undefined }),
+  );
   const v = m.linear(`${a}.v_proj`, x, "value", kvHeads * headDim, { bias });
   const turned = rotary(q, heads, { cos: early(angles.cos), sin: early(angles.sin) });
   const context = m.attention(a, i, turned, rotary(k, kvHeads, angles), v, {

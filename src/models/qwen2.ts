@@ -12,5 +12,6 @@ export const qwen2 = llamaFamily("Qwen2", { qwen2: "Qwen2" }, config, (c) => ({
   outputBias: false,
   mlpBias: false,
   headNorms: false,
+  rescalesQueries: true,
   window: windowOf(c),
 }));

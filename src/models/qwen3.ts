@@ -16,5 +16,6 @@ export const qwen3 = llamaFamily("Qwen3", { qwen3: "Qwen3" }, config, (c) => ({
   outputBias: c.attention_bias,
   mlpBias: false,
   headNorms: true,
+  rescalesQueries: true,
   window: windowOf(c),
 }));

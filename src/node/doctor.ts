@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { input } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
 import { PeftError } from "../errors.js";
-import { catalogue } from "../io/catalogue.js";
+import { catalogue, minilm } from "../io/catalogue.js";
 import { hubSettings, peftHome } from "../io/hub-environment.js";
 import { emit } from "../onnx/emit.js";
 import { gemm } from "../ops/linear.js";
@@ -204,7 +204,7 @@ async function hub({ env, fetch: get = fetch, signal }: DoctorOptions): Promise<
       facts: { ...facts, reachable: null },
     };
   }
-  const url = `${endpoint}/api/models/${catalogue.minilm!.id}`;
+  const url = `${endpoint}/api/models/${minilm.id}`;
   const began = performance.now();
   try {
     const limit = AbortSignal.timeout(hubTimeout);
@@ -280,7 +280,7 @@ async function models({ env }: DoctorOptions): Promise<Omit<Finding, "name">> {
     name.startsWith("models--") ? [name.slice("models--".length).replace("--", "/")] : [],
   );
   const fromPip = (await readdir(parcels).catch(() => [])).flatMap(
-    (name) => Object.keys(catalogue).find((each) => name.startsWith(`${each}-`)) ?? [],
+    (name) => Object.keys(catalogue).find((each) => name.replace(/-[0-9a-f]+$/, "") === each) ?? [],
   );
   const cached = [...fromHub, ...fromPip].sort();
   const shown = `${cached.slice(0, 6).join(", ")}${cached.length > 6 ? `, and ${cached.length - 6} more` : ""}`;

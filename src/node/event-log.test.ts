@@ -17,6 +17,7 @@ const start = (resumed_from: number | null): TrainEvent & { event: "start" } => 
   ...{ event: "start", model: "tiny", task: "text-classification", method: "lora", train_rows: 1, eval_rows: 0, eval_source: "none" },
   ...{
     truncated_rows: 0,
+    dropped_rows: 0,
     labels: null,
     trained_parameters: 1,
     total_parameters: 2,

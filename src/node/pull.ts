@@ -1,5 +1,5 @@
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { ResolveOptions } from "../io/resolve-model.js";
 import { resolveEither } from "./open-model.js";
 import { weightsSha256 } from "./weights-hash.js";
@@ -13,7 +13,7 @@ export interface Pulled {
   readonly source: "directory" | "hub" | "cache" | "package";
   /** One line for people: what it is and where it came from. */
   readonly describe: string;
-  /** The folder. */
+  /** The folder, or a GGUF file. */
   readonly path: string;
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
   readonly bytes: number;
@@ -23,10 +23,10 @@ export interface Pulled {
 
 /** Fetches what is not here yet, hash checked. Throws as `resolveModel` does. */
 export async function pull(name: string, options: ResolveOptions): Promise<Pulled> {
-  const { kind, id, revision, source, describe, files } = await resolveEither(name, options);
-  const path = files.origin;
-  const names = (await readdir(path)).sort();
-  const sizes = await Promise.all(names.map(async (each) => ({ name: each, info: await stat(join(path, each)) })));
+  const { kind, id, revision, source, describe, files, path } = await resolveEither(name, options);
+  const isFolder = (await stat(path)).isDirectory();
+  const names = isFolder ? (await readdir(path)).sort() : [basename(path)];
+  const sizes = await Promise.all(names.map(async (each) => ({ name: each, info: await stat(isFolder ? join(path, each) : path) })));
   const list = sizes.flatMap(({ name: each, info }) => (info.isFile() ? [{ name: each, bytes: info.size }] : []));
   return {
     ...{ kind, model: id, revision, source, describe, path, files: list },

@@ -8,6 +8,7 @@ import { methodChoice } from "../methods/index.js";
 import type { PeftMethod } from "../methods/method.js";
 import type { Adapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
+import { showingForms } from "../tasks/columns.js";
 import { labelledTasks, taskNamed } from "../tasks/index.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import type { TrainEvent } from "../train/events.js";
@@ -133,7 +134,7 @@ export async function* train({
       const card = modelCard({
         base: model.id,
         task: task.name,
-        method: method.name,
+        method,
         config,
         data: job.data,
         trainRows: start!.train_rows,
@@ -166,9 +167,16 @@ export async function* train({
 /** The task whose columns the rows have. Throws ConfigError where there is none. */
 export function taskOfRows(rows: RowTable): Task {
   const columns = new Set(Object.keys(rows.rows[0] ?? {}));
-  const found = labelledTasks.find((task) => task.columns.required.every((column) => columns.has(column)));
+  const found = labelledTasks.find((task) => showingForms(task).some((form) => form.every((column) => columns.has(column))));
   if (found !== undefined) return found;
-  const wanted = labelledTasks.map((task) => `${task.name}: ${task.columns.required.join(", ")}`).join("; ");
+  const wanted = labelledTasks
+    .map(
+      (task) =>
+        `${task.name}: ${showingForms(task)
+          .map((form) => form.join(", "))
+          .join(", or ")}`,
+    )
+    .join("; ");
   throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, {
     hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}; a task for plain texts must be named: --task fill-mask`,
   });

@@ -49,8 +49,34 @@ export function geluTanh(x: Value): Value {
   return scale(mul(x, add(scalar(1), tanh(inner))), 0.5);
 }
 
+/** x·sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118); transformers' "silu" and "swish". One op, so that only x stays for the backward pass. */
+export const siluOp: OpDef<null> = {
+  name: "silu",
+  infer: (inputs) => {
+    expectInputs("silu", inputs, 1);
+    return [inputs[0]!];
+  },
+  vjp: ({ inputs: [x], outputs: [y], grad }) => [mul(grad, apply1(siluSlopeOp, [x!, y!], null))],
+  emit: (e, inputs) => e.node("QuickGelu", inputs, { alpha: { float: 1 } }, { domain: "com.microsoft" }),
+};
+
+/** The slope of y = silu(x): with s = sigmoid(x) it is y + s(1 - y). Inputs x and y, which the forward pass keeps for what follows it. */
+export const siluSlopeOp: OpDef<null> = {
+  name: "silu_slope",
+  infer: (inputs) => {
+    expectInputs("silu_slope", inputs, 2);
+    return [inputs[0]!];
+  },
+  vjp: "unsupported",
+  emit: (e, [x, y]) => {
+    const [s] = e.node("Sigmoid", [x!]);
+    const [rest] = e.node("Sub", [e.constant(f32([1], [])), y!]);
+    return e.node("Add", [y!, e.node("Mul", [s!, rest!])[0]!]);
+  },
+};
+
 /** x·sigmoid(x). */
-export const silu = (x: Value): Value => mul(x, sigmoid(x));
+export const silu = (x: Value): Value => apply1(siluOp, [x], null);
 
 /** min(x, most). */
 const atMost = (x: Value, most: number): Value => sub(x, relu(sub(x, scalar(most))));

@@ -1,6 +1,6 @@
 import { apply1 } from "../core/graph.js";
 import { f32, i32 } from "../core/tensor.js";
-import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
 import { mul } from "./elementwise.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { tabulate } from "./reference.fixture.js";
@@ -33,6 +33,19 @@ export const attentionCases: readonly OpCase[] = [
     build: ({ y, tokenIndex, padIndex, rowMask }) => apply1(unpadRowsOp, [y, tokenIndex, padIndex, rowMask], null),
     reference: ({ y, tokenIndex }) => tabulate([5, 2], (i, j) => y(tokenIndex(i), j)),
   }),
+  ...[null, 2].map((window) =>
+    opCase({
+      op: slotMaskOp,
+      title: `hides later slots, and those outside a window of ${window}`,
+      inputs: { queries: i32([3, 4, 1, 2], [2, 2]), keys: i32([-1, 0, 1, 2, 3, 4, -1, 0, 9, 9, 1, 2], [2, 6]) },
+      shapes: { queries: ["B", "S"], keys: ["B", "P"] },
+      build: ({ queries, keys }) => apply1(slotMaskOp, [queries, keys], { window }),
+      reference: ({ queries, keys }) =>
+        tabulate([2, 1, 2, 6], (b, _, s, k) =>
+          keys(b, k) <= queries(b, s) && (window === null || keys(b, k) > queries(b, s) - window) ? 0 : hidden,
+        ),
+    }),
+  ),
   opCase({
     op: attentionMaskOp,
     title: "hides the slots past each text's end",

@@ -1,4 +1,4 @@
-import type { BatchInputs } from "../core/batch.js";
+import type { BatchInputs, CacheInputs } from "../core/batch.js";
 import { type Dim, dimAdd, dimMul } from "../core/dims.js";
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
@@ -80,6 +80,34 @@ export const attentionMaskOp: OpDef<Sight> = {
     return e.node("Where", [seen, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
   },
 };
+
+/**
+ * The mask of texts that are continued: querySlots [B, S], keySlots [B, N] → float32 [B, 1, S, N], 0 where the key is in the query's slot or
+ * before it (and within the window), else the lowest float32.
+ */
+export const slotMaskOp: OpDef<Pick<Sight, "window">> = {
+  name: "slot_mask",
+  infer: (inputs) => {
+    const [queries, keys] = inputs;
+    const fits = inputs.length === 2 && inputs.every((type) => type.dtype === "int32" && type.shape.length === 2);
+    if (!fits || queries!.shape[0] !== keys!.shape[0]) throw shapeError("slot_mask", inputs, "int32 querySlots [B, S] and keySlots [B, N]");
+    return [{ dtype: "float32", shape: [queries!.shape[0]!, 1, queries!.shape[1]!, keys!.shape[1]!] }];
+  },
+  vjp: "stop",
+  emit: (e, [querySlots, keySlots], { window }) => {
+    const [queries] = e.node("Unsqueeze", [querySlots!, e.constant(i64([1, 3]))]);
+    const [keys] = e.node("Unsqueeze", [keySlots!, e.constant(i64([1, 2]))]);
+    const [within] = e.node("LessOrEqual", [keys!, queries!]);
+    const near = (): string => e.node("Greater", [keys!, e.node("Sub", [queries!, e.constant(i32([window!], []))])[0]!])[0]!;
+    const seen = window === null ? within! : e.node("And", [within!, near()])[0]!;
+    return e.node("Where", [seen, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
+  },
+};
+
+/** The mask of texts that are continued, [B, 1, S, N+P+S]. */
+export function slotMask({ querySlots, keySlots }: CacheInputs, window: number | null): Value {
+  return apply1(slotMaskOp, [querySlots, keySlots], { window });
+}
 
 /** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
 export function textMean(x: Value, { padIndex, tokenIndex, rowMask }: BatchInputs): Value {

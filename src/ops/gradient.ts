@@ -4,15 +4,16 @@ import { GraphError } from "../errors.js";
 import { add } from "./elementwise.js";
 import { gemmOp, type ProductAttrs } from "./linear.js";
 import { reshape } from "./movement.js";
+import { kept, type Reread } from "./recompute.js";
 import { sum } from "./reduce.js";
 import { sameShape, show } from "./shapes.js";
 
 /**
  * Reverse-mode differentiation (Griewank & Walther 2008, §3.2): the gradient of a scalar loss by each of `wrt`, in their shapes. Only what
  * lies between `wrt` and the loss gets a backward pass. Throws GraphError when the loss is no scalar, does not depend on one of `wrt`, or
- * reaches it through an op without a gradient.
+ * reaches it through an op without a gradient. `reread` says what the backward rules read of the forward pass.
  */
-export function gradient(loss: Value, wrt: readonly Value[]): readonly Value[] {
+export function gradient(loss: Value, wrt: readonly Value[], reread: Reread = kept): readonly Value[] {
   if (loss.shape.length !== 0) throw new GraphError(`gradient: the loss must be a scalar, got ${show(loss.type)}`);
   const order = topological([loss]);
   const path = reachable(order, wrt);
@@ -20,9 +21,10 @@ export function gradient(loss: Value, wrt: readonly Value[]): readonly Value[] {
   for (const value of [...order].reverse()) {
     const grad = gradients.get(value);
     const { source, index } = value;
+    if (grad !== undefined) reread.arrived(value, grad);
     if (source.kind !== "op" || grad === undefined || source.op.vjp === "stop" || !source.inputs.some((each) => path.has(each))) continue;
     if (index !== 0) throw new GraphError(`gradient: only output 0 of ${source.op.name} can be differentiated`);
-    backward(source, grad, path, gradients);
+    backward(source, grad, path, gradients, reread);
   }
   return wrt.map((value) => {
     const found = gradients.get(value);
@@ -41,9 +43,15 @@ function reachable(order: readonly Value[], wrt: readonly Value[]): ReadonlySet<
   return found;
 }
 
-function backward({ op, inputs, outputs, attrs }: Node, grad: Value, path: ReadonlySet<Value>, gradients: Map<Value, Value>): void {
+function backward(
+  { op, inputs, outputs, attrs }: Node,
+  grad: Value,
+  path: ReadonlySet<Value>,
+  gradients: Map<Value, Value>,
+  { of }: Reread,
+): void {
   if (typeof op.vjp === "string") throw new GraphError(`gradient: ${op.name} has no gradient`);
-  const parts = op.vjp({ inputs, outputs, attrs, grad });
+  const parts = op.vjp({ inputs: inputs.map(of), outputs: outputs.map(of), attrs, grad });
   for (const [i, target] of inputs.entries()) {
     if (!path.has(target)) continue;
     const part = parts[i];

@@ -1,8 +1,12 @@
-import { afterAll, describe, it } from "vitest";
-import { input } from "../core/graph.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { input, leaf, topological, type Value } from "../core/graph.js";
+import { ones } from "../core/initializer.js";
 import { f32, i32 } from "../core/tensor.js";
+import { add } from "./elementwise.js";
 import { gradient } from "./gradient.js";
-import { crossEntropySum, squaredErrorSum } from "./loss.js";
+import { gemm, linear } from "./linear.js";
+import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
+import { crossEntropyOp, crossEntropySum, squaredErrorSum } from "./loss.js";
 import { reader, tabulate, total } from "./reference.fixture.js";
 import { expectClose, expectGradient, gradcheck, randomTensor, runGraph, testRuntime } from "./run-graph.fixture.js";
 
@@ -32,6 +36,35 @@ describe("crossEntropySum", () => {
     expectGradient(
       await gradcheck(runtime, { inputs, others: { classes }, shapes, build: ({ logits, classes }) => crossEntropySum(logits!, classes!) }),
     );
+  });
+});
+
+describe("crossEntropySum of an output layer", () => {
+  const hidden = input("hidden", "float32", ["L", 4]);
+  const classes = input("classes", "int32", ["L"]);
+  const frozen = (path: string, shape: readonly number[]): Value => leaf({ kind: "weight", path }, { dtype: "float32", shape });
+  const trained = (path: string, shape: readonly number[]): Value =>
+    leaf({ kind: "param", path, init: ones, trained: true, lr_scale: 1, decay: true }, { dtype: "float32", shape });
+  const chunked = (logits: Value): boolean => {
+    const ops = topological([crossEntropySum(logits, classes)]).flatMap(({ source }) => (source.kind === "op" ? [source.op] : []));
+    expect(ops.includes(crossEntropyOp)).toBe(!ops.includes(linearCrossEntropyOp));
+    return ops.includes(linearCrossEntropyOp);
+  };
+
+  it("goes by chunks where table and bias are frozen", () => {
+    expect(chunked(linear(hidden, frozen("W", [9, 4])))).toBe(true);
+    expect(chunked(linear(hidden, frozen("W", [9, 4]), frozen("b", [9])))).toBe(true);
+  });
+
+  it("takes the logits as they are where they are more than that, or where table or bias is trained", () => {
+    const W = frozen("W", [9, 4]);
+    expect(chunked(linear(hidden, trained("W", [9, 4])))).toBe(false);
+    expect(chunked(linear(hidden, W, trained("b", [9])))).toBe(false);
+    expect(chunked(gemm(hidden, trained("A", [4, 9]), {}, linear(hidden, W)))).toBe(false);
+    expect(chunked(add(linear(hidden, W), input("scores", "float32", ["L", 9])))).toBe(false);
+    expect(chunked(gemm(hidden, frozen("T", [4, 9])))).toBe(false);
+    expect(chunked(gemm(hidden, W, { transB: true, alpha: 2 }))).toBe(false);
+    expect(chunked(gemm(hidden, W, { transB: true }, input("scores", "float32", ["L", 9])))).toBe(false);
   });
 });
 

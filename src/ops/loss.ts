@@ -1,6 +1,7 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
 import { mul, sub } from "./elementwise.js";
+import { linearCrossEntropy } from "./linear-cross-entropy.js";
 import { reshape } from "./movement.js";
 import { softmax, sum } from "./reduce.js";
 import { sameShape, shapeError } from "./shapes.js";
@@ -45,9 +46,13 @@ export function oneHot(indices: Value, classes: number): Value {
   return apply1(oneHotOp, [indices], { classes });
 }
 
-/** The sum over all rows of the cross-entropy of logits [L, C] with classes [L], in nats, []. */
+/**
+ * The sum over all rows of the cross-entropy of logits [L, C] with classes [L], in nats, []. Where the logits come from a frozen output layer,
+ * they never exist all at once.
+ */
 export function crossEntropySum(logits: Value, classes: Value): Value {
-  return reshape(sum(apply1(crossEntropyOp, [logits, classes], null), [0]), []);
+  const losses = linearCrossEntropy(logits, classes) ?? apply1(crossEntropyOp, [logits, classes], null);
+  return reshape(sum(losses, [0]), []);
 }
 
 /** The sum over all rows of (prediction - target)²: logits [L, 1], targets [L] → []. torch's mse_loss with reduction "sum". */

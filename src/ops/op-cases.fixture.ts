@@ -1,10 +1,10 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, type Tensor } from "../core/tensor.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionCases } from "./attention-cases.fixture.js";
 import * as elementwise from "./elementwise.js";
 import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
-import { crossEntropyOp, oneHotOp } from "./loss.js";
+import { lossCases } from "./loss-cases.fixture.js";
 import {
   concat,
   concatOp,
@@ -22,6 +22,7 @@ import {
 } from "./movement.js";
 import { normCases } from "./norm-cases.fixture.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
+import { afterOp } from "./recompute.js";
 import { softmax, softmaxOp, sum, sumOp } from "./reduce.js";
 import { type At, awayFromZero, erfOf, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
@@ -156,6 +157,18 @@ export const opCases: readonly OpCase[] = [
     (x) => apply1(geluOp, [x], null),
     (x) => (x * (1 + erfOf(x / Math.SQRT2))) / 2,
   ),
+  unaryCase(
+    siluOp,
+    (x) => apply1(siluOp, [x], null),
+    (x) => x / (1 + Math.exp(-x)),
+  ),
+  opCase({
+    op: siluSlopeOp,
+    title: "y + sigmoid(x)(1 - y)",
+    inputs: { x: randomTensor([5, 7], "x", -9, 9), y: randomTensor([5, 7], "y", -3, 3) },
+    build: ({ x, y }) => apply1(siluSlopeOp, [x, y], null),
+    reference: ({ x, y }) => tabulate([5, 7], (i, j) => y(i, j) + (1 - y(i, j)) / (1 + Math.exp(-x(i, j)))),
+  }),
   opCase({
     op: geluSlopeOp,
     title: "2(Φ(x) + xφ(x))",
@@ -338,28 +351,12 @@ export const opCases: readonly OpCase[] = [
   ...storedCases,
   ...attentionCases,
   opCase({
-    op: crossEntropyOp,
-    title: "of each row",
-    inputs: { logits: randomTensor([3, 5], "logits", -3, 3), classes: i32([4, 0, 2]) },
-    shapes: { logits: ["L", 5], classes: ["L"] },
-    sizes: { L: 3 },
-    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
-    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(5, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
+    op: afterOp,
+    title: "of a value of the same shape",
+    inputs: { x: randomTensor([3, 2], "x"), signal: randomTensor([3, 2], "signal") },
+    shapes: { x: ["T", 2], signal: ["T", 2] },
+    build: ({ x, signal }) => apply1(afterOp, [x, signal], null),
+    reference: ({ x }) => tabulate([3, 2], x),
   }),
-  opCase({
-    op: crossEntropyOp,
-    title: "of logits as large as ±50",
-    inputs: { logits: f32([50, -50, 49.5, -50, 50, 0, 50, 50, -50], [3, 3]), classes: i32([0, 0, 2]) },
-    fixed: ["logits"],
-    build: ({ logits, classes }) => apply1(crossEntropyOp, [logits, classes], null),
-    reference: ({ logits, classes }) => tabulate([3, 1], (i) => Math.log(total(3, (j) => Math.exp(logits(i, j) - logits(i, classes(i)))))),
-  }),
-  opCase({
-    op: oneHotOp,
-    title: "of each row's class",
-    inputs: { classes: i32([3, 0, 1, 3, 2]) },
-    shapes: { classes: ["L"] },
-    build: ({ classes }) => apply1(oneHotOp, [classes], { classes: 4 }),
-    reference: ({ classes }) => tabulate([5, 4], (i, j) => (classes(i) === j ? 1 : 0)),
-  }),
+  ...lossCases,
 ];

@@ -1,15 +1,18 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
-import { geluOp, geluSlopeOp } from "./activation.js";
-import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, unpadRowsOp } from "./attention.js";
+import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { gemmOp, matmulOp } from "./linear.js";
+import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
 import { q8ProductOp } from "./q8.js";
+import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
+import { show } from "./shapes.js";
 import { bytesForm } from "./stored-cases.fixture.js";
 import type { StoredMatrix } from "./weight-form.js";
 
@@ -60,11 +63,13 @@ export const refusals: readonly Refusal[] = [
     elementwise.detachOp,
     elementwise.erfOp,
     geluOp,
+    siluOp,
   ].flatMap((op) => [
     refusal(op, [int("T")], null, "got int32[T]; expected 1 input of float32"),
     refusal(op, [], null, "got nothing; expected 1 input of float32"),
   ]),
   refusal(geluSlopeOp, [int(2, 3)], null, "got int32[2,3]; expected 1 input of float32"),
+  refusal(siluSlopeOp, [float(2, 3)], null, "got float32[2,3]; expected 2 inputs of float32"),
   refusal(sumOp, [float(2, 3)], { axes: [2] }, "got float32[2,3]; expected an axis 2"),
   refusal(sumOp, [int(2, 3)], { axes: [0] }, "got int32[2,3]; expected 1 input of float32"),
   refusal(softmaxOp, [float(2, 3)], { axis: -3 }, "got float32[2,3]; expected an axis -3"),
@@ -144,6 +149,12 @@ export const refusals: readonly Refusal[] = [
     "got int32[P], int32[B], int32[S]; expected int32 padIndex [B*S], lengths [B] and slots [S]",
   ),
   refusal(headTokenOp, [int("T"), float("S")], { heads: 2 }, "got int32[T], float32[S]; expected int32 tokenIndex [T] and slots [S]"),
+  refusal(
+    slotMaskOp,
+    [int("B", "S"), int("P")],
+    { window: null },
+    "got int32[B,S], int32[P]; expected int32 querySlots [B, S] and keySlots [B, N]",
+  ),
   refusal(rmsNormOp, [float("T", 7), float(6)], { eps: 1e-5 }, "got float32[T,7], float32[6]; expected x [.., D] and weight [D]"),
   refusal(rotaryAnglesOp, [float("T")], { frequencies: [1], scale: 1 }, "got float32[T]; expected int32 positions [T]"),
   refusal(
@@ -160,6 +171,19 @@ export const refusals: readonly Refusal[] = [
   ),
   refusal(crossEntropyOp, [float("L", 5), int("T")], null, "got float32[L,5], int32[T]; expected logits [L, C] and int32 classes [L]"),
   refusal(crossEntropyOp, [float("L", 5), int("L", 2)], null, "got float32[L,5], int32[L,2]; expected logits [L, C] and int32 classes [L]"),
+  ...[
+    [float("L", 5), float(9, 4), int("L")],
+    [float("L", 5), float(9, 5), int("T")],
+    [float("L", 5), float(9, 5), int("L"), float(5)],
+  ].map((types) =>
+    refusal(
+      linearCrossEntropyOp,
+      types,
+      { chunks: 8, least: 1 },
+      `got ${types.map(show).join(", ")}; expected hidden [L, D], a table [V, D], int32 classes [L] and perhaps a bias [V]`,
+    ),
+  ),
+  refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),
   refusal(oneHotOp, [float("L")], { classes: 3 }, "got float32[L]; expected int32 classes [L]"),
   ...[
     { types: [float("T", 3), byte(4, 5), float(5)], got: "float32[T,3], int8[4,5], float32[5]" },

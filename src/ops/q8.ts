@@ -1,4 +1,4 @@
-import { apply1, type OpDef, type TensorType, type Value } from "../core/graph.js";
+import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
 import { scaled } from "./linear.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";

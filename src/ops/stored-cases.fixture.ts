@@ -2,7 +2,7 @@ import { apply1, input, type Value } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
 import { type DenseForm, denseProductOp } from "./dense-form.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
-import { q8, q8ProductOp } from "./q8.js";
+import { q8ProductOp } from "./q8.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";

@@ -1,7 +1,7 @@
-import { batchInputs } from "../core/batch.js";
+import { batchInputs, cacheInputs } from "../core/batch.js";
 import type { Value } from "../core/graph.js";
 import { AttachError, ModelError } from "../errors.js";
-import { layoutOf } from "../methods/layout.js";
+import { layoutOf, readsWholeTexts } from "../methods/layout.js";
 import type { Attachment, Child, ConfigOrigin, Method, Sites } from "../methods/method.js";
 import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
@@ -10,6 +10,7 @@ import { type LayeredHead, layeredHead } from "../models/layered-head.js";
 import { add, mul, scalar } from "../ops/elementwise.js";
 import { gradient } from "../ops/gradient.js";
 import { expand, gather, reshape } from "../ops/movement.js";
+import { kept, recomputed } from "../ops/recompute.js";
 import { sum } from "../ops/reduce.js";
 import type { Target, Task } from "../tasks/task.js";
 import { type BaseDtype, formOf, pickBaseDtype } from "./base-dtype.js";
@@ -35,6 +36,18 @@ interface BuiltModel {
   readonly published: ReadonlyMap<string, Value>;
   /** Scalars that methods add to the loss of an optimiser step. */
   readonly penalties: readonly Value[];
+  /** What goes into each of the model's layers. */
+  readonly layerInputs: readonly Value[];
+  /** Where texts are continued: all layers' keys and values, by their names. */
+  readonly present: ReadonlyMap<string, Value>;
+}
+
+/** How a graph is to be built beyond what its adapters say. */
+interface BuildOptions {
+  /** In training. */
+  readonly dropout?: ModelDropout;
+  /** Whether batches continue texts whose keys and values are fed. */
+  readonly cached?: boolean;
 }
 
 /** How the model's own dropout behaves in training: off, as its config says, or one rate everywhere. */
@@ -50,10 +63,16 @@ export function headOf(model: BaseModel, { task, layers }: Pick<TaskHead, "task"
   });
 }
 
-function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attachment[], dropout?: ModelDropout): BuiltModel {
+function build(
+  model: BaseModel,
+  taskHead: TaskHead,
+  attachments: readonly Attachment[],
+  { dropout, cached = false }: BuildOptions = {},
+): BuiltModel {
   const { task, target } = taskHead;
   const head = headOf(model, taskHead);
-  const batch = batchInputs(task.onePerText, layoutOf(attachments));
+  const layout = layoutOf(attachments);
+  const batch = { ...batchInputs(task.onePerText, layout), ...(cached ? { cache: cacheInputs(layout.positionOffset) } : {}) };
   const rate =
     dropout === undefined
       ? undefined
@@ -66,13 +85,15 @@ function build(model: BaseModel, taskHead: TaskHead, attachments: readonly Attac
     dropout: rate,
     form: formOf(model.baseDtype),
   });
-  const whole = attachments.some(({ method, config, children }) => method.wholeTexts?.(config, children) === true);
   const read =
-    task.onePerText && !whole
+    task.onePerText && !readsWholeTexts(attachments)
       ? model.family.encode(m, model.config, batch.lossRows)
       : gather(model.family.encode(m, model.config), batch.lossRows);
   const logits = head.build(m, read, task.outputs(target), model.config);
-  return { logits, batch, sites: m.sites(), published: m.published(), penalties: m.penalties() };
+  return {
+    ...{ logits, batch, sites: m.sites(), published: m.published(), penalties: m.penalties() },
+    ...{ layerInputs: m.layerInputs(), present: m.present() },
+  };
 }
 
 /** Lists a model's sites, with no method attached. */
@@ -127,17 +148,25 @@ export function forwardGraph(model: BaseModel, head: TaskHead, attachments: read
   return { logits: build(model, head, attachments).logits };
 }
 
+/** The graph of a pass that continues texts: further rows and the cached keys and values in, `logits` [L, outputs] and all keys and values out. */
+export function decodeGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
+  const { logits, present } = build(model, head, attachments, { cached: true });
+  return { logits, ...Object.fromEntries(present) };
+}
+
 /**
  * The graph of a training step: `loss` (already scaled by lossScale), and the gradient of each trained parameter as `grad:<path>`. What
- * methods add to the loss is in the gradients, not in `loss`; each batch of a step bears its share of it.
+ * methods add to the loss is in the gradients, not in `loss`; each batch of a step bears its share of it. `recompute` computes each layer a
+ * second time in the backward pass, instead of keeping its values: less memory, and about a fifth slower.
  */
 export function trainGraph(
   model: BaseModel,
   head: TaskHead,
   attachments: readonly Attachment[],
   dropout: ModelDropout,
+  recompute = false,
 ): Readonly<Record<string, Value>> {
-  const { logits, batch, penalties } = build(model, head, attachments, dropout);
+  const { logits, batch, penalties, layerInputs } = build(model, head, attachments, { dropout });
   const loss = mul(head.task.loss(logits, batch, head.target), batch.lossScale);
   const rows = sum(expand(scalar(1), [logits.shape[0]!]), [0]);
   const share = reshape(mul(rows, batch.lossScale), []);
@@ -146,6 +175,7 @@ export function trainGraph(
   const grads = gradient(
     total,
     trained.map(({ value }) => value),
+    recompute ? recomputed(total, layerInputs) : kept,
   );
   return { loss, ...Object.fromEntries(trained.map(({ leaf }, i) => [`grad:${leaf.path}`, grads[i]!])) };
 }

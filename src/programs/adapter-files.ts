@@ -11,7 +11,7 @@ import { modulesOf, savedModules, separateModules } from "../methods/targets.js"
 import { headOf, publishedGraph, survey, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
-import { modelClass } from "./model-files.js";
+import { headClass, modelClass } from "./model-files.js";
 import { loadProgram, type Params, paramsOf } from "./program.js";
 
 /** What an adapter is called in AdapterHub's files where nobody named it. */
@@ -62,7 +62,7 @@ function hubHeadFiles(
   const { target, layers } = head;
   const asBuilt = built || layered?.tokens !== undefined; // transformers' own class would not undo invertible adapters before its decoder
   const context = {
-    model: asBuilt ? { ...hubModel, model_class: hubModel.model_class.replace(head.task.headClass, "AdapterModel") } : hubModel,
+    model: asBuilt ? { ...hubModel, model_class: modelClass(model, "AdapterModel") } : hubModel,
     labels: target.kind === "classes" ? target.labels : undefined,
     outputs: head.task.outputs(target),
     headType: headTypeOf(head.task.name),
@@ -82,13 +82,13 @@ function hubHeadFiles(
   });
 }
 
-function hubModelOf(model: BaseModel, { task }: TaskHead): HubModel {
+function hubModelOf(model: BaseModel, head: TaskHead): HubModel {
   const type = isRecord(model.json) ? String(model.json.model_type) : model.family.model_types[0]!;
   return {
-    hidden_size: survey(model, { task, target: { kind: "number" } }).embeddings[0]!.width,
+    hidden_size: survey(model, head).embeddings[0]!.width,
     model_type: type,
     model_name: model.id,
-    model_class: modelClass(model, task.headClass),
+    model_class: modelClass(model, headClass(model, head.task)),
   };
 }
 

@@ -11,6 +11,7 @@ import type { Target, Task } from "../tasks/task.js";
 import { attach, forwardGraph, headOf, survey, type TaskHead } from "./adapted-model.js";
 import { type BaseModel, vocabularyOf } from "./base-model.js";
 import { initialParams } from "./initial-params.js";
+import { headClass } from "./model-files.js";
 import { type Params, paramsOf } from "./program.js";
 
 /** An adapter that fits a model: a method planned on it, a task with its target, and the tensors. */
@@ -145,7 +146,7 @@ export function headToTrain(model: BaseModel, task: Task, rows: RowTable): TaskH
 /** The task for which a checkpoint was made, as config.json names it, where it has the head. */
 function ownTask(model: BaseModel): Task | undefined {
   const architectures = isRecord(model.json) && Array.isArray(model.json.architectures) ? model.json.architectures.map(String) : [];
-  return tasks.find((task) => architectures.some((name) => name.endsWith(task.headClass)) && baseTarget(model, task) !== undefined);
+  return tasks.find((task) => architectures.some((name) => name.endsWith(headClass(model, task))) && baseTarget(model, task) !== undefined);
 }
 
 /** What a checkpoint's own head for a task gives; undefined where it has none. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type Row, rowTable } from "../data/rows.js";
 import { textClassification } from "../tasks/text-classification.js";
+import { tokenClassification } from "../tasks/token-classification.js";
 import { checkRows, type DataReport, guessColumns, lengthsOf } from "./data-check.js";
 
 const table = (rows: readonly Row[], origin = "train.jsonl") =>
@@ -15,7 +16,12 @@ const good: readonly Row[] = [
   { text: "a long film", label: "film" },
 ];
 const check = (rows: readonly Row[], evalRows?: readonly Row[], limit = 50): DataReport =>
-  checkRows(table(rows), { task: textClassification, limit, evalRows: evalRows === undefined ? undefined : table(evalRows, "test.jsonl") });
+  checkRows(table(rows), {
+    task: textClassification,
+    limit,
+    scope: { train_on_prompt: false, last_turn_only: false },
+    evalRows: evalRows === undefined ? undefined : table(evalRows, "test.jsonl"),
+  });
 
 describe("checkRows", () => {
   test("good rows have no faults; labels are counted, the most frequent first", () => {
@@ -42,6 +48,21 @@ describe("checkRows", () => {
   ])("%s", (_, row, kind, message) => {
     expect(check([...good, row]).faults).toEqual([
       { kind, where: "train.jsonl:4", message, hint: expect.toSatisfy((hint) => hint === null || hint.length > 5) },
+    ]);
+  });
+
+  test("columns of lists hold lists", () => {
+    const rows = [
+      { tokens: ["Ada", "lives"], tags: ["B-PER", "O"] },
+      { tokens: "Ada", tags: ["B-PER"] },
+    ];
+    const report = checkRows(table(rows), {
+      task: tokenClassification,
+      limit: 5,
+      scope: { train_on_prompt: false, last_turn_only: false },
+    });
+    expect(report.faults.map(({ where, message }) => `${where}: ${message}`)).toEqual([
+      'train.jsonl:2: "tokens" is "Ada", expected a list',
     ]);
   });
 

@@ -1,14 +1,17 @@
+import { chatMessages } from "../data/chat-turns.js";
 import type { Row, RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, nearest } from "../errors.js";
+import { formsOf, nearestForm, showingForms } from "../tasks/columns.js";
 import { labelledTasks } from "../tasks/index.js";
-import type { Target, Task } from "../tasks/task.js";
+import { checkScope, type LossScope, type Target, type Task } from "../tasks/task.js";
+import { type LearnedSummary, learnedOf } from "./learned.js";
 
 /** The task that rows are most likely for: the one that lacks the fewest columns. */
 export function likelyTask({ rows }: RowTable): Task {
-  const columns = new Set(rows.slice(0, 100).flatMap((row) => Object.keys(row)));
-  const lacking = (task: Task): number => task.columns.required.filter((column) => !columns.has(column)).length;
-  return [...labelledTasks].sort((a, b) => lacking(a) - lacking(b))[0]!;
+  const columns = columnsOf(rows);
+  const best = nearestForm(labelledTasks.flatMap(showingForms), columns);
+  return labelledTasks.find((task) => showingForms(task).includes(best))!;
 }
 
 /** Kinds of faults in rows. */
@@ -53,6 +56,8 @@ export interface RowSummary {
   readonly labels: Readonly<Record<string, number>> | null;
   /** Null where no tokenizer was given. */
   readonly lengths: LengthSummary | null;
+  /** How much of the texts is learned; null where no tokenizer was given, or the task does not learn texts. */
+  readonly learned: LearnedSummary | null;
 }
 
 /** What a check found. */
@@ -75,6 +80,8 @@ export interface CheckOptions {
   readonly tokenizer?: Tokenizer | undefined;
   /** Tokens that training takes. */
   readonly maxLength?: number | undefined;
+  /** Which tokens are to be learned. */
+  readonly scope: LossScope;
   /** Faults that are listed. */
   readonly limit: number;
 }
@@ -85,11 +92,23 @@ const imbalance = 10;
 const fewRows = 5;
 
 /** Checks rows as training would use them, and for what makes its result doubtful. Throws nothing for bad rows: they are in the report. */
-export function checkRows(rows: RowTable, { task, evalRows, tokenizer, maxLength, limit }: CheckOptions): DataReport {
+export function checkRows(rows: RowTable, { task, evalRows, tokenizer, maxLength, scope, limit }: CheckOptions): DataReport {
+  checkScope(task, scope);
   const faults: Fault[] = [];
   const notes: string[] = [];
-  const usable = usableRows(rows, task, faults);
-  const usableEval = evalRows === undefined ? undefined : usableRows(evalRows, task, faults);
+  const longest = maxLength ?? Number.POSITIVE_INFINITY;
+  const learned = (
+    table: RowTable,
+    whole: readonly number[],
+  ): { readonly usable: readonly number[]; readonly summary: LearnedSummary | null } => {
+    if (task.foretells !== true || tokenizer === undefined) return { usable: whole, summary: null };
+    const { usable, summary, errors } = learnedOf(table, whole, task, tokenizer, longest, scope);
+    faults.push(...errors.map((error) => asFault("bad-value", table.origin, error)));
+    return { usable, summary };
+  };
+  const { usable, summary: learnedTrain } = learned(rows, usableRows(rows, task, faults));
+  const { usable: usableEval, summary: learnedEval } =
+    evalRows === undefined ? { usable: undefined, summary: null } : learned(evalRows, usableRows(evalRows, task, faults));
   const target = targetOf(rows, usable, task, tokenizer ?? blindTokenizer, faults);
   const first = findRepeats(rows, usable, task, faults);
   if (evalRows !== undefined && usableEval !== undefined) {
@@ -106,26 +125,29 @@ export function checkRows(rows: RowTable, { task, evalRows, tokenizer, maxLength
     }
     findUnknown(evalRows, usableEval, task, target, faults);
   }
-  const summary = (table: RowTable, usableOnes: readonly number[]): RowSummary => {
+  const summary = (table: RowTable, usableOnes: readonly number[], learned: LearnedSummary | null): RowSummary => {
     const labels = target?.kind === "classes" ? labelCounts(table, usableOnes) : null;
     const lengths =
       tokenizer === undefined
         ? null
         : lengthsOf(
-            usableOnes.map((i) => encodedLength(table, i, task, tokenizer)),
-            maxLength ?? Number.POSITIVE_INFINITY,
+            usableOnes.map((i) => encodedLength(table, i, task, tokenizer, scope)),
+            longest,
           );
-    return { origin: table.origin, rows: table.rows.length, labels, lengths };
+    return { origin: table.origin, rows: table.rows.length, labels, lengths, learned };
   };
-  const train = summary(rows, usable);
-  const evaluation = evalRows === undefined || usableEval === undefined ? null : summary(evalRows, usableEval);
+  const train = summary(rows, usable, learnedTrain);
+  const evaluation = evalRows === undefined || usableEval === undefined ? null : summary(evalRows, usableEval, learnedEval);
   notes.push(...labelNotes(train), ...[train, ...(evaluation === null ? [] : [evaluation])].flatMap(lengthNotes));
+  if (tokenizer === undefined && rows.rows.some(({ messages }) => messages !== undefined))
+    notes.push("how messages are written depends on the model's chat template: with --model they are rendered and their turns checked");
   return { task: task.name, train, eval: evaluation, fault_count: faults.length, faults: faults.slice(0, limit), notes };
 }
 
 /** Indices of rows that have all columns and a text; the others become faults. A column that no row has is one fault with a guess what may be meant. */
 function usableRows(table: RowTable, task: Task, faults: Fault[]): readonly number[] {
-  const absent = task.columns.required.filter((column) => table.rows.every((row) => isMissing(row[column])));
+  const required = nearestForm(formsOf(task), columnsOf(table.rows));
+  const absent = required.filter((column) => table.rows.every((row) => isMissing(row[column])));
   const guesses = guessColumns(table, absent);
   for (const column of absent) {
     const there = [...new Set(table.rows.slice(0, 100).flatMap((row) => Object.keys(row)))];
@@ -136,7 +158,9 @@ function usableRows(table: RowTable, task: Task, faults: Fault[]): readonly numb
       message: `no row has a column "${column}"; there are: ${there.join(", ")}`,
       hint:
         guess === undefined
-          ? `${task.name} needs the columns ${task.columns.required.join(", ")}; rename with --map ${column}=NAME`
+          ? `${task.name} needs the columns ${formsOf(task)
+              .map((form) => form.join(", "))
+              .join(" or ")}; rename with --map ${column}=NAME`
           : `if "${guess}" is meant: --map ${[...guesses].map(([to, from]) => `${to}=${from}`).join(",")}`,
     });
   }
@@ -144,18 +168,27 @@ function usableRows(table: RowTable, task: Task, faults: Fault[]): readonly numb
     const found: Fault[] = [];
     const fault = (kind: FaultKind, message: string, hint: string | null = null): number =>
       found.push({ kind, where: table.where(i), message, hint });
-    for (const column of [...task.columns.required, ...task.columns.optional]) {
+    for (const column of [...required, ...task.columns.optional]) {
       const value = row[column];
       if (isMissing(value)) {
         const near = nearest(
           column,
-          Object.keys(row).filter((name) => !task.columns.required.includes(name)),
+          Object.keys(row).filter((name) => !required.includes(name)),
         );
-        if (task.columns.required.includes(column) && !absent.includes(column))
+        if (required.includes(column) && !absent.includes(column))
           fault("missing-column", `no "${column}"`, near === undefined ? null : `is "${near}" a slip?`);
       } else if (column === "label") {
         if (!["string", "number", "boolean"].includes(typeof value) || value === "")
           fault("bad-value", `label ${JSON.stringify(value)} is neither a text nor a number`);
+      } else if (column === "messages" || (task.foretells === true && Array.isArray(value))) {
+        try {
+          chatMessages(value, column);
+        } catch (error) {
+          if (!(error instanceof DataError)) throw error;
+          fault("bad-value", error.message, error.hint ?? null);
+        }
+      } else if (task.columns.lists?.includes(column) === true) {
+        if (!Array.isArray(value)) fault("bad-value", `"${column}" is ${JSON.stringify(value)}, expected a list`);
       } else if (typeof value !== "string") fault("bad-value", `"${column}" is ${JSON.stringify(value)}, expected a text`);
       else if (value.trim() === "") fault("empty-text", `"${column}" is empty`, "remove the row, or fill it in");
     }
@@ -231,7 +264,7 @@ function findRepeats(table: RowTable, usable: readonly number[], task: Task, fau
 
 /** Evaluation rows with labels that training does not know. The task itself says so, row by row. */
 function findUnknown(table: RowTable, usable: readonly number[], task: Task, target: Target | undefined, faults: Fault[]): void {
-  if (target === undefined) return;
+  if (target === undefined || target.kind === "tokens") return;
   for (const i of usable) {
     try {
       task.encode(table, i, target, blindTokenizer, Number.POSITIVE_INFINITY);
@@ -248,7 +281,7 @@ function asFault(kind: FaultKind, fallback: string, error: DataError): Fault {
   return { kind, where, message, hint: error.hint ?? null };
 }
 
-/** Gives one token for any text, and has BERT's mask token: for checks without a model. */
+/** Gives one token for any text, has an end token and BERT's mask token: for checks without a model. */
 const blindTokenizer: Tokenizer = {
   ...{
     vocabSize: 1,
@@ -257,10 +290,17 @@ const blindTokenizer: Tokenizer = {
     sepId: undefined,
     unkId: undefined,
     bosId: undefined,
-    eosId: undefined,
+    eosId: 0,
     maskId: 1,
   },
-  ...{ specialIds: new Set<number>(), modelMaxLength: undefined, config: {}, decode: () => "[MASK]", tokenToId: () => undefined },
+  ...{
+    specialIds: new Set<number>(),
+    modelMaxLength: undefined,
+    config: {},
+    chatTemplate: undefined,
+    decode: () => "[MASK]",
+    tokenToId: () => undefined,
+  },
   encodeWords: (words) => ({
     ids: new Int32Array(words.length),
     typeIds: new Int32Array(words.length),
@@ -273,8 +313,12 @@ const blindTokenizer: Tokenizer = {
 
 function textKey(row: Row, task: Task): string {
   return JSON.stringify(
-    [...task.columns.required, ...task.columns.optional].filter((column) => column !== "label").map((column) => row[column] ?? null),
+    [...formsOf(task).flat(), ...task.columns.optional].filter((column) => column !== "label").map((column) => row[column] ?? null),
   );
+}
+
+function columnsOf(rows: readonly Row[]): ReadonlySet<string> {
+  return new Set(rows.slice(0, 100).flatMap((row) => Object.keys(row)));
 }
 
 function isMissing(value: unknown): boolean {
@@ -313,10 +357,10 @@ function lengthNotes({ origin, lengths, rows }: RowSummary): readonly string[] {
 }
 
 /** Tokens of a row, uncut; task and label do not matter. */
-function encodedLength(table: RowTable, index: number, task: Task, tokenizer: Tokenizer): number {
+function encodedLength(table: RowTable, index: number, task: Task, tokenizer: Tokenizer, scope: LossScope): number {
   const { label: _, ...row } = table.rows[index]!;
   const unlabelled = { rows: [row], origin: table.origin, where: () => table.where(index) };
-  return task.encode(unlabelled, 0, { kind: "number" }, tokenizer, Number.POSITIVE_INFINITY).ids.length;
+  return task.encode(unlabelled, 0, { kind: "number" }, tokenizer, Number.POSITIVE_INFINITY, scope).ids.length;
 }
 
 /** Lengths in numbers, with a histogram of at most `bins` ranges of equal width. */

@@ -259,10 +259,12 @@ function starred(path: string): string {
 
 function sharesOf(tensors: TensorSource["tensors"]): Readonly<Record<string, DTypeShare>> {
   const shares = new Map<string, DTypeShare>();
-  for (const { dtype, shape } of tensors.values()) {
-    const { tensors: count, parameters, bytes } = shares.get(dtype) ?? { tensors: 0, parameters: 0, bytes: 0 };
+  for (const { dtype, shape, packed } of tensors.values()) {
+    const type = packed?.type ?? dtype;
+    const { tensors: count, parameters, bytes } = shares.get(type) ?? { tensors: 0, parameters: 0, bytes: 0 };
     const size = sizeOf(shape);
-    shares.set(dtype, { tensors: count + 1, parameters: parameters + size, bytes: bytes + size * (bytesPer[dtype] ?? 1) });
+    const added = packed?.bytes ?? size * (bytesPer[dtype] ?? 1);
+    shares.set(type, { tensors: count + 1, parameters: parameters + size, bytes: bytes + added });
   }
   return Object.fromEntries(shares);
 }

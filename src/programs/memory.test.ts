@@ -6,8 +6,23 @@ import { add } from "../ops/elementwise.js";
 import { reshape } from "../ops/movement.js";
 import { taskNamed } from "../tasks/index.js";
 import { attach } from "./adapted-model.js";
+import { vocabularyOf } from "./base-model.js";
 import { noRuntime } from "./inspect.js";
 import { estimateMemory, peakBytes } from "./memory.js";
+
+test("estimateMemory counts a loss row for each token of a language model, and for some where tokens are covered up", async () => {
+  const lora = methodNamed("lora");
+  const [B, S] = [4, 16];
+  const bytes = async (family: "llama" | "bert", name: "text-generation" | "fill-mask"): Promise<number> => {
+    const model = await openTinyModel(noRuntime, { family, task: name, labels: 1 });
+    const head = { task: taskNamed(name), target: { kind: "tokens", vocabulary: vocabularyOf(model) }, base: true } as const;
+    const attachment = attach(model, head, lora, lora.config.parse({}), "user");
+    return estimateMemory(model, head, [attachment], { batch_size: B, max_length: S }).activations_bytes;
+  };
+  const logits = (V: number): number => 4 * B * S * V;
+  expect(await bytes("llama", "text-generation")).toBeGreaterThan(logits(311));
+  expect(await bytes("bert", "fill-mask")).toBeLessThan(2 * logits(282));
+});
 
 const x = input("x", "float32", ["T", 4]);
 

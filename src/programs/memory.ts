@@ -45,13 +45,14 @@ export function estimateMemory(
     dropout = "off",
   }: { readonly batch_size: number; readonly max_length: number; readonly dropout?: ModelDropout },
 ): MemoryEstimate {
+  const { task } = head;
   const graph = trainGraph(model, head, attachments, dropout);
   const { trained_parameters: trained, total_parameters: total } = countParameters(graph);
   const parts = {
     process_bytes: processBytes,
     weights_bytes: 4 * (total - trained),
     trained_bytes: trainedCopies * 4 * trained,
-    activations_bytes: peakBytes(graph, { B, S, T: B * S, L: B }),
+    activations_bytes: peakBytes(graph, { B, S, T: B * S, L: task.onePerText ? B : Math.ceil((task.lossShare ?? 1) * B * S) }),
   };
   return { batch_size: B, max_length: S, ...parts, total_bytes: Object.values(parts).reduce((sum, part) => sum + part, 0) };
 }

@@ -28,7 +28,7 @@ export async function outputDifference(
   const outputs = async (...model: Parameters<typeof predictor>): ReturnType<Predictor["run"]> => {
     const ready = await predictor(...model);
     try {
-      return await ready.run(ready.encode(withoutColumns(rows, ready.head.task.columns.labels)));
+      return await ready.run(ready.encode(withoutColumns(rows, ready.head.task.columns.labels)), true);
     } finally {
       await ready.dispose();
     }

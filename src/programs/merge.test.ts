@@ -11,6 +11,7 @@ import type { StoredDType } from "../io/tensor-source.js";
 import { methodChoice } from "../methods/index.js";
 import { nodeRuntime } from "../runtime/node.js";
 import type { Runtime } from "../runtime/session.js";
+import { taskNamed } from "../tasks/index.js";
 import { textClassification } from "../tasks/text-classification.js";
 import { attach, forwardGraph, type TaskHead } from "./adapted-model.js";
 import { type Adapter, withoutAdapter } from "./adapter.js";
@@ -152,10 +153,32 @@ describe("a merged checkpoint", () => {
       try {
         refused();
       } catch (error) {
-        expect((error as ConfigError).hint).toContain("lora, ia3, bitfit, head, full");
+        expect((error as ConfigError).hint).toContain("lora, vera, ia3, bitfit, head, full");
       }
     },
   );
+});
+
+it("VeRA's matrices are cut to each layer's sizes, and none is changed that has no vectors of its own", async () => {
+  const adapter = await adapterOf("vera", { target_modules: ["query", "output.dense"], r: 3 });
+  const weights = mergedWeights(model, adapter);
+  const merged = await openBaseModel(model.files, { id: "merged", runtime, weights });
+  expect(weights.layers).toHaveLength(6);
+  expect(await outputDifference([model, adapter], [merged, head], sampleRows)).toBeLessThan(1e-5);
+});
+
+it.each(["lm_head", "embed_tokens"])("%s that is apart from what the base ties it to is refused", async (module) => {
+  const base = await openTinyModel(runtime, { family: "llama", task: "text-generation" });
+  const words = withoutAdapter(base, taskNamed("text-generation"));
+  const { method } = methodChoice("lora");
+  const attachment = attach(base, words, method, method.config.parse({ modules_to_save: [module] }), "user");
+  const params = await initialParams(base, forwardGraph(base, words, [attachment]), 0);
+  expect(params.get(module === "lm_head" ? "lm_head.weight" : "model.embed_tokens.weight")!.data).toEqual(
+    (await base.read("model.embed_tokens.weight", [311, 16])).data,
+  );
+  const refused = () => mergedWeights(base, { head: words, attachment, params });
+  expect(refused).toThrow(ConfigError);
+  expect(refused).toThrow(/lm_head apart from model\.embed_tokens\.weight, which are one weight in the base/);
 });
 
 describe("unmerging", () => {
@@ -165,6 +188,7 @@ describe("unmerging", () => {
   it.each([
     ["lora", { target_modules: "all-linear", use_rslora: true }],
     ["ia3", {}],
+    ["vera", { target_modules: "all-linear", r: 5 }],
   ])("of %s needs no original: all but the head is as before", async (name, fields) => {
     const adapter = await adapterOf(name, fields);
     const merged = await mergedOf(adapter);

@@ -5,7 +5,7 @@ import { throwProblems } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methods } from "../methods/index.js";
 import type { LinearSite, LinearWeights, Method } from "../methods/method.js";
-import { isSaved } from "../methods/targets.js";
+import { isSaved, savedModules } from "../methods/targets.js";
 import { headOf, survey } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
@@ -27,7 +27,19 @@ export function mergeObstacle(method: Method): string | undefined {
   return added.length === 0 ? undefined : `${method.name} adds computation that no weight of the base can hold: ${added.join(", ")}`;
 }
 
-function checkMergeable({ attachment: { method } }: Adapter, what: string): void {
+function checkMergeable(model: BaseModel, { head, attachment: { method, config } }: Adapter, what: string): void {
+  const saved = savedModules(config);
+  const apart = survey(model, head).linears.find(
+    ({ path, tied }) => tied !== undefined && [path, tied].some((each) => isSaved(each, saved)),
+  );
+  if (apart !== undefined) {
+    throw new ConfigError(
+      `this adapter cannot be ${what}: it has ${apart.path} apart from ${apart.tied}, which are one weight in the base`,
+      {
+        hint: "use it beside the base, with --adapter",
+      },
+    );
+  }
   const obstacle = mergeObstacle(method);
   if (obstacle === undefined) return;
   const others = methods.filter((each) => mergeObstacle(each) === undefined).map(({ name }) => name);
@@ -48,7 +60,7 @@ export interface ComputedWeights extends TensorSource {
  * adapters cannot be merged; reading throws NumericError where a merged weight is not finite.
  */
 export function mergedWeights(model: BaseModel, adapter: Adapter): ComputedWeights {
-  checkMergeable(adapter, "merged");
+  checkMergeable(model, adapter, "merged");
   const { head, attachment, params } = adapter;
   const { method, plan, config } = attachment;
   const own = async (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
@@ -72,7 +84,7 @@ export interface UnmergedWeights extends ComputedWeights {
  * only the original can tell (all listed), or that are not of its shapes; reading throws ConfigError or NumericError.
  */
 export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: BaseModel | undefined): UnmergedWeights {
-  checkMergeable(adapter, "unmerged");
+  checkMergeable(merged, adapter, "unmerged");
   const { head, attachment, params } = adapter;
   const { method, plan, config } = attachment;
   const headModules = head.base === true ? [] : headOf(merged, head).modules;
@@ -154,7 +166,7 @@ async function linearWeights({ path, inFeatures, outFeatures, bias, transposed }
 
 function paramsAt({ params }: Adapter, { path }: LinearSite): (name: string) => Tensor<"float32"> {
   return (name) => {
-    const tensor = params.get(`${path}.${name}`);
+    const tensor = params.get(`${path}.${name}`) ?? params.get(name);
     if (tensor === undefined) throw new WeightError(`the adapter lacks ${path}.${name}`);
     return tensor;
   };

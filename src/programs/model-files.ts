@@ -3,6 +3,7 @@ import { floatBytes } from "../io/float-bytes.js";
 import { isRecord } from "../io/json.js";
 import { type StoredFloat, storedBytes, streamSafetensors } from "../io/safetensors.js";
 import type { StoredTensor, TensorSource } from "../io/tensor-source.js";
+import type { Task } from "../tasks/task.js";
 import type { TaskHead } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
 
@@ -118,12 +119,17 @@ export function modelClass({ family, json }: BaseModel, headClass: string): stri
   return `${family.classes[type] ?? ""}${headClass}`;
 }
 
+/** The end of the name of transformers' class for a model with a task's head. */
+export function headClass({ family }: BaseModel, task: Task): string {
+  return family.heads[task.name]?.headClass ?? task.headClass;
+}
+
 /** config.json of the model with a task's head: its class and its labels. */
 export function configWithHead(model: BaseModel, { task, target }: TaskHead): Readonly<Record<string, unknown>> {
   const labels = target.kind === "classes" ? target.labels : ["LABEL_0"];
   return {
     ...withoutHead(model.json),
-    architectures: [modelClass(model, task.headClass)],
+    architectures: [modelClass(model, headClass(model, task))],
     id2label: Object.fromEntries(labels.map((label, id) => [id, label])),
     label2id: Object.fromEntries(labels.map((label, id) => [label, id])),
   };

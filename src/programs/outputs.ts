@@ -4,7 +4,9 @@ import type { TaskHead } from "./adapted-model.js";
 import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
-const maxTokens = 2048;
+const maxPlaces = 2048;
+/** Numbers that a head may give for one batch, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
+const maxOutputs = 2 ** 22;
 
 /**
  * Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. `whole` keeps all of them,
@@ -24,7 +26,8 @@ export async function runExamples(
   const outputs = examples.map((example) => new Float32Array((keep?.width ?? width) * rowsOf(example)));
   const batches = batchesByLength(
     examples.map(({ ids }) => ids.length + packing.virtualTokens),
-    maxTokens,
+    examples.map(rowsOf),
+    { places: maxPlaces, reads: Math.floor(maxOutputs / width) },
   );
   for (const rows of batches) {
     const texts = rows.map((row) => examples[row]!);

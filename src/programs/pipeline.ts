@@ -1,10 +1,11 @@
 import type { Value } from "../core/graph.js";
 import type { RowTable } from "../data/rows.js";
 import type { Attachment } from "../methods/method.js";
-import type { Example, Outputs } from "../tasks/task.js";
+import type { Example, LossScope, Outputs } from "../tasks/task.js";
 import { forwardGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
+import { continuationGraph, type Decoder, type DecoderProgram, decoder } from "./decode.js";
 import { longestText, packingOf } from "./limits.js";
 import { runExamples } from "./outputs.js";
 import { loadProgram, type Program, type ProgramInputs } from "./program.js";
@@ -15,8 +16,12 @@ export interface AdaptedModel {
   readonly attachments: readonly Attachment[];
   /** Builds the forward pass. */
   graph(): { readonly logits: Value };
+  /** Builds the pass that continues texts. Throws ModelError or ConfigError where the model writes none. */
+  continuation(): Readonly<Record<string, Value>>;
+  /** Continues texts by the program of `continuation()`, its graph. */
+  decoder(graph: Readonly<Record<string, Value>>, program: DecoderProgram, params: ProgramInputs["params"]): Decoder;
   /** Rows to examples. Throws DataError with file and line. */
-  encode(rows: RowTable, maxLength?: number | null): readonly Example[];
+  encode(rows: RowTable, maxLength?: number | null, scope?: LossScope): readonly Example[];
   /** The head's outputs by the program of `graph()`, or what the task keeps of them unless they are wanted whole, in the examples' order. */
   run(program: Program, params: ProgramInputs["params"], examples: readonly Example[], whole?: boolean): Promise<Outputs>;
 }
@@ -32,8 +37,10 @@ function withAttachments(model: BaseModel, head: TaskHead, attachments: readonly
     head,
     attachments,
     graph: () => forwardGraph(model, head, attachments),
-    encode: (rows, maxLength = null) =>
-      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments))),
+    continuation: () => continuationGraph(model, head, attachments),
+    decoder: (graph, program, params) => decoder(model, attachments, graph, program, params),
+    encode: (rows, maxLength = null, scope) =>
+      rows.rows.map((_, i) => head.task.encode(rows, i, head.target, model.tokenizer, longestText(model, maxLength, attachments), scope)),
     run: (program, params, examples, whole) => runExamples(program, params, examples, head, packingOf(model, attachments), whole),
   };
 }

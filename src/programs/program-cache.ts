@@ -1,6 +1,6 @@
 import type { Value } from "../core/graph.js";
 import type { BaseModel } from "./base-model.js";
-import { loadProgram, type Program, structureOf } from "./program.js";
+import { loadProgram, type Program, type ProgramUse, structureOf } from "./program.js";
 
 /** A program for one who may share it with others. */
 export interface SharedProgram {
@@ -14,6 +14,7 @@ export interface SharedProgram {
 interface Slot {
   readonly structure: string;
   readonly graph: Readonly<Record<string, Value>>;
+  readonly use: ProgramUse;
   program: Promise<Program> | undefined;
   /** Who may still ask for the program, and how many are using it now. */
   owners: number;
@@ -40,9 +41,9 @@ export class ProgramCache {
   }
 
   /** The program of a graph; nothing is loaded yet. Throws GraphError for a graph that breaks the rules. */
-  share(graph: Readonly<Record<string, Value>>): SharedProgram {
+  share(graph: Readonly<Record<string, Value>>, use: ProgramUse = "inference"): SharedProgram {
     const structure = structureOf(graph);
-    const slot = this.#slots.get(structure) ?? { structure, graph, program: undefined, owners: 0, users: 0 };
+    const slot = this.#slots.get(structure) ?? { structure, graph, use, program: undefined, owners: 0, users: 0 };
     this.#slots.set(structure, slot);
     slot.owners++;
     return {
@@ -71,7 +72,7 @@ export class ProgramCache {
     this.#loaded.add(slot);
     if (slot.program !== undefined) return slot.program;
     const room = this.#shrink();
-    const loading = room.then(() => loadProgram(this.#model, slot.graph));
+    const loading = room.then(() => loadProgram(this.#model, slot.graph, slot.use));
     slot.program = loading;
     try {
       return await loading;

@@ -4,8 +4,9 @@ import { taskNamed } from "../tasks/index.js";
 import type { Prediction } from "../tasks/task.js";
 import { type Adapter, withoutAdapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
+import type { Decoder } from "./decode.js";
 import { type AdaptedModel, adapted } from "./pipeline.js";
-import { holdParams, type ProgramInputs } from "./program.js";
+import { holdParams, type Program, type ProgramInputs } from "./program.js";
 import { ProgramCache, type SharedProgram } from "./program-cache.js";
 
 /** How a switchboard is made. */
@@ -46,6 +47,8 @@ interface Entry {
   readonly program: SharedProgram;
   /** Calls under way; nothing that they use is freed before they are done. */
   readonly calls: Set<Promise<unknown>>;
+  /** Continues texts; its program is shared with adapters of equal structure too. */
+  decoder(): Decoder;
   free(): Promise<void>;
 }
 
@@ -105,7 +108,7 @@ export class Switchboard {
         await program.release();
         throw error;
       });
-      const entry = entryOf(model, program, held, () => held.dispose());
+      const entry = entryOf(this.#programs, model, program, held, () => held.dispose());
       if (this.#ended) await entry.free();
       this.#checkOpen();
       this.#adapters.set(name, entry);
@@ -141,7 +144,7 @@ export class Switchboard {
     inputs: readonly PipelineInput[],
     { adapter = this.#active, logits = false }: CallOptions = {},
   ): Promise<readonly Prediction[]> {
-    const { model, params, program, calls } = adapter === null ? this.#withoutAdapter() : this.#named(adapter);
+    const { model, params, program, calls } = this.#entry(adapter);
     const table = rowTable(
       inputs.map((each) => (typeof each === "string" ? { text: each } : each)),
       "input",
@@ -157,6 +160,14 @@ export class Switchboard {
     }
   }
 
+  /**
+   * What continues texts with the adapter that is named, or is in use now; whatever is in use later, it stays with that one. Once the adapter is
+   * unloaded its passes throw SessionError. Throws ConfigError for an adapter that there is not or that writes no texts, ModelError for a model that writes none.
+   */
+  decoder({ adapter = this.#active }: Pick<CallOptions, "adapter"> = {}): Decoder {
+    return this.#entry(adapter).decoder();
+  }
+
   /** Frees all adapters and sessions, once the calls under way are done; the base model stays open. */
   async dispose(): Promise<void> {
     this.#ended = true;
@@ -165,6 +176,10 @@ export class Switchboard {
     this.#own = undefined;
     this.#active = null;
     await Promise.all(entries.map((entry) => entry.free()));
+  }
+
+  #entry(adapter: string | null): Entry {
+    return adapter === null ? this.#withoutAdapter() : this.#named(adapter);
   }
 
   #named(name: string): Entry {
@@ -183,7 +198,7 @@ export class Switchboard {
     if (this.#own !== undefined) return this.#own;
     const model = adapted(this.#base, withoutAdapter(this.#base, this.#task === undefined ? undefined : taskNamed(this.#task)));
     const program = this.#programs.share(model.graph());
-    this.#own = entryOf(model, program, new Map(), () => Promise.resolve());
+    this.#own = entryOf(this.#programs, model, program, new Map(), () => Promise.resolve());
     return this.#own;
   }
 
@@ -192,17 +207,38 @@ export class Switchboard {
   }
 }
 
-function entryOf(model: AdaptedModel, program: SharedProgram, params: Entry["params"], giveBack: () => Promise<void>): Entry {
+function entryOf(
+  programs: ProgramCache,
+  model: AdaptedModel,
+  program: SharedProgram,
+  params: Entry["params"],
+  giveBack: () => Promise<void>,
+): Entry {
   const calls = new Set<Promise<unknown>>();
+  let decoding: { readonly program: SharedProgram; readonly decoder: Decoder } | undefined;
   return {
     model,
     params,
     program,
     calls,
+    decoder() {
+      if (decoding === undefined) {
+        const graph = model.continuation();
+        const shared = programs.share(graph, "decoding");
+        const run: Program["run"] = (inputs) => {
+          const pass = shared.run((loaded) => loaded.run(inputs));
+          calls.add(pass);
+          return pass.finally(() => calls.delete(pass));
+        };
+        decoding = { program: shared, decoder: model.decoder(graph, { run, load: () => shared.run(async () => {}) }, params) };
+      }
+      return decoding.decoder;
+    },
     async free() {
       await Promise.allSettled(calls);
       await giveBack();
       await program.release();
+      await decoding?.program.release();
     },
   };
 }

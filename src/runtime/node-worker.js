@@ -10,7 +10,8 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
  *   | { id: number, kind: "hold", held: number, tensors: Record<string, PlainTensor> }
  *   | { id: number, kind: "drop", held: number }
  *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, external: readonly string[], threads: number }
- *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[], held?: number }
+ *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[], held?: number,
+ *       carried?: { held: number, outputs: Readonly<Record<string, string>> } }
  *   | { id: number, kind: "dispose", session: number }
  *   | { id: number, kind: "close" }} Request
  */
@@ -26,6 +27,13 @@ let closed = false;
 
 /** @param {PlainTensor} tensor */
 const toOrt = ({ dtype, shape, data }) => new Tensor(dtype, data, shape);
+
+/** @param {number | undefined} id */
+function heldBy(id) {
+  const held = id === undefined ? undefined : holdings.get(id);
+  if (id !== undefined && held === undefined) throw new Error("the held tensors were given back");
+  return held;
+}
 
 /** @param {Request} request */
 async function handle(request) {
@@ -70,21 +78,23 @@ async function handle(request) {
     await session.release();
     return {};
   }
-  const held = request.held === undefined ? undefined : holdings.get(request.held);
-  if (request.held !== undefined && held === undefined) throw new Error("the held tensors were given back");
+  const held = heldBy(request.held);
+  const carried = heldBy(request.carried?.held);
   /** @type {Record<string, Tensor>} */
   const feeds = {};
   for (const name of session.inputNames) {
     const fed = request.feeds[name];
-    const tensor = fed === undefined ? (held?.get(name) ?? kept.get(`${owner} ${name}`)) : toOrt(fed);
+    const tensor = fed === undefined ? (held?.get(name) ?? carried?.get(name) ?? kept.get(`${owner} ${name}`)) : toOrt(fed);
     if (tensor === undefined) throw new Error(`input "${name}" is not fed`);
     feeds[name] = tensor;
   }
   const results = request.fetch === undefined ? await session.run(feeds) : await session.run(feeds, request.fetch);
   /** @type {Record<string, PlainTensor>} */
   const outputs = {};
-  for (const [name, { type, dims, data }] of Object.entries(results)) {
-    outputs[name] = { dtype: /** @type {import("../core/tensor.js").DType} */ (type), shape: dims, data };
+  for (const [name, tensor] of Object.entries(results)) {
+    const next = request.carried?.outputs[name];
+    if (next !== undefined) carried?.set(next, /** @type {Tensor} */ (tensor));
+    else outputs[name] = { dtype: /** @type {import("../core/tensor.js").DType} */ (tensor.type), shape: tensor.dims, data: tensor.data };
   }
   return outputs;
 }

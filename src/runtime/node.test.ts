@@ -181,6 +181,16 @@ describe("held tensors", () => {
     await Promise.all([one.dispose(), two.dispose(), session.dispose()]);
   });
 
+  it("are replaced by a run's outputs where it carries them, which then stay", async () => {
+    const carried = { held: await runtime.hold({ "weight:w": f32([7, 8]) }), outputs: { y: "weight:w" } };
+    const session = await runtime.createSession(weighted);
+    for (let i = 0; i < 2; i++) expect(Object.keys(await session.run(feeds, undefined, undefined, carried))).toEqual(["sum"]);
+    expectClose((await session.run(feeds, undefined, carried.held)).y, { shape: [2], data: [7, 8000] });
+    await carried.held.dispose();
+    expect(await failureOf(session.run(feeds, undefined, undefined, carried))).toBe("ONNX Runtime: the held tensors were given back");
+    await session.dispose();
+  });
+
   it("are gone when given back", async () => {
     const [one, two] = await Promise.all([runtime.hold({ "weight:w": f32([7, 8]) }), runtime.hold({ "weight:w": f32([9, 9]) })]);
     const session = await runtime.createSession(weighted);

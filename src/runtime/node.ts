@@ -96,7 +96,15 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
       const session = sessions++;
       await ask({ kind: "create", owner, session, model, external, threads });
       return {
-        run: (feeds, fetch, held) => ask({ kind: "run", session, feeds, fetch, held: held?.id }),
+        run: (feeds, fetch, held, carried) =>
+          ask({
+            kind: "run",
+            session,
+            feeds,
+            fetch,
+            held: held?.id,
+            carried: carried && { held: carried.held.id, outputs: carried.outputs },
+          }),
         dispose: async () => {
           await ask({ kind: "dispose", session });
         },

@@ -8,13 +8,21 @@ export interface HeldTensors {
   dispose(): Promise<void>;
 }
 
+/** Tensors that stay with the runtime from run to run of a session: those that a run gives are those that the next one reads. */
+export interface CarriedTensors {
+  /** What the next run reads, by the names of inputs. Runs that are under way at the same time must carry different ones. */
+  readonly held: HeldTensors;
+  /** The input that each output is for, by the output's name; these outputs replace what is held, and are not returned. */
+  readonly outputs: Readonly<Record<string, string>>;
+}
+
 /** A loaded program. */
 export interface Session {
   /**
-   * Runs the program and returns the outputs named in `fetch` (all of them by default). An input that is not in `feeds` is taken from `held`,
-   * else from the tensors that the runtime keeps. Throws SessionError, with ORT's message.
+   * Runs the program and returns the outputs named in `fetch` (all of them by default). An input that is not in `feeds` is taken from `held` or
+   * `carried`, else from the tensors that the runtime keeps. Throws SessionError, with ORT's message.
    */
-  run(feeds: Feeds, fetch?: readonly string[], held?: HeldTensors): Promise<Feeds>;
+  run(feeds: Feeds, fetch?: readonly string[], held?: HeldTensors, carried?: CarriedTensors): Promise<Feeds>;
   /** Frees the session; further runs throw. */
   dispose(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import * as ort from "onnxruntime-web/wasm";
-import type { DType, Feeds, Tensor } from "../core/tensor.js";
+import type { DType, Tensor } from "../core/tensor.js";
 import { SessionError } from "../errors.js";
 import type { HeldTensors, Runtime, Session } from "./session.js";
 
@@ -29,8 +29,13 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
   ort.env.wasm.numThreads = threads;
   if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
   const sessions = new Set<ort.InferenceSession>();
-  const holdings = new Map<number, ReadonlyMap<string, ort.Tensor>>();
+  const holdings = new Map<number, Map<string, ort.Tensor>>();
   let nextHolding = 0;
+  const heldBy = (named: HeldTensors | undefined): Map<string, ort.Tensor> | undefined => {
+    const held = named === undefined ? undefined : holdings.get(named.id);
+    if (named !== undefined && held === undefined) throw new SessionError("the held tensors were given back");
+    return held;
+  };
 
   const view = (kept: Map<string, ort.Tensor>): Runtime => ({
     threads,
@@ -55,18 +60,24 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
       ).catch(failure);
       sessions.add(session);
       return {
-        async run(feeds, fetch, named) {
-          const held = named === undefined ? undefined : holdings.get(named.id);
-          if (named !== undefined && held === undefined) throw new SessionError("the held tensors were given back");
+        async run(feeds, fetch, named, carrying) {
+          const held = heldBy(named);
+          const carried = heldBy(carrying?.held);
           const all: Record<string, ort.Tensor> = {};
           for (const name of session.inputNames) {
             const fed = feeds[name];
-            const tensor = fed === undefined ? (held?.get(name) ?? kept.get(name)) : toOrt(fed);
+            const tensor = fed === undefined ? (held?.get(name) ?? carried?.get(name) ?? kept.get(name)) : toOrt(fed);
             if (tensor === undefined) throw new SessionError(`input "${name}" is not fed`);
             all[name] = tensor;
           }
           const results = await inTurn(() => (fetch === undefined ? session.run(all) : session.run(all, fetch))).catch(failure);
-          return Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, fromOrt(tensor)])) satisfies Feeds;
+          const outputs: Record<string, Tensor> = {};
+          for (const [name, tensor] of Object.entries(results)) {
+            const next = carrying?.outputs[name];
+            if (next !== undefined) carried?.set(next, tensor);
+            else outputs[name] = fromOrt(tensor);
+          }
+          return outputs;
         },
         async dispose() {
           if (sessions.delete(session)) await inTurn(() => session.release());

@@ -5,7 +5,7 @@ import { DataError, ModelError } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
-import { maskablePlaces, maskText } from "./masking.js";
+import { covered, maskablePlaces, maskText } from "./masking.js";
 import { readRowFeeds, tokenMetrics } from "./read-rows.js";
 import { slices, type Task, vocabularyOf } from "./task.js";
 
@@ -22,6 +22,7 @@ export const fillMask: Task = {
   headClass: "ForMaskedLM",
   peftTaskType: null,
   onePerText: false,
+  lossShare: covered,
   keepsHead: true,
   columns: { required: ["text"], optional: [], labels: [] },
 

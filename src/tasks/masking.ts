@@ -2,7 +2,7 @@ import { type RandomKey, randomInt, uniformAt } from "../core/random.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 
 /** Shares of a text's tokens that are covered up, and of those that become the mask token or a random one; the rest stay as they are. */
-const covered = 0.15;
+export const covered = 0.15;
 const masked = 0.8;
 const random = 0.1;
 

@@ -5,6 +5,7 @@ import type { Feeds } from "../core/tensor.js";
 import type { EncodedText, PackedBatch } from "../data/collate.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
+import { ConfigError } from "../errors.js";
 
 /** What a model is to give: one of some classes, a number, or a token. */
 export type Target =
@@ -31,6 +32,14 @@ export interface Example extends EncodedText {
   readonly whole?: Int32Array;
 }
 
+/** Which tokens of a row are learned, where that is open: for tasks that foretell tokens. */
+export interface LossScope {
+  /** All of them, not only what the model is to say. */
+  readonly train_on_prompt: boolean;
+  /** Of a conversation only the assistant's last turn. */
+  readonly last_turn_only: boolean;
+}
+
 /** How well predictions agree with the rows' labels; null where a metric is not defined. */
 export type Metrics = Readonly<Record<string, number | null>>;
 
@@ -49,19 +58,31 @@ export interface Task {
   /** PEFT's `task_type`; null where it has none. */
   readonly peftTaskType: string | null;
   /** Columns that a training row must have, those it may have, and which of them are what is to be predicted. */
-  readonly columns: { readonly required: readonly string[]; readonly optional: readonly string[]; readonly labels: readonly string[] };
+  readonly columns: {
+    readonly required: readonly string[];
+    readonly optional: readonly string[];
+    readonly labels: readonly string[];
+    /** Columns that hold lists. */
+    readonly lists?: readonly string[];
+    /** Other sets of columns that make a row instead of the required ones. */
+    readonly alternatives?: readonly (readonly string[])[];
+  };
   /** Whether the head reads one row of each text, its first token; then a model need not compute the others in its last layer. */
   readonly onePerText: boolean;
+  /** The share of a text's tokens that bear loss in training, about; all of them by default. Only where the head reads more than one row of a text. */
+  readonly lossShare?: number;
   /** Whether a head that the base model brings stays as it is, because it gives the same whatever the rows are. */
   readonly keepsHead: boolean;
   /** Whether predictions say how likely a row's own labels are, so that rows to predict keep them. */
   readonly judgesLabels?: true;
+  /** Whether a row that the head reads is to give the text's next token; then a LossScope has a say in which are learned. */
+  readonly foretells?: true;
   /** What training rows teach the model to give. Throws DataError with file and line. */
   target(rows: RowTable, vocabulary: Vocabulary): Target;
   /** The target that a model with this config.json and this number of outputs has. */
   targetOf(config: unknown, outputs: number, tokenizer: Tokenizer): Target;
   /** One row. Throws DataError with file and line for a missing or unfit column, or a label that the target does not know. */
-  encode(rows: RowTable, index: number, target: Target, tokenizer: Tokenizer, maxLength: number): Example;
+  encode(rows: RowTable, index: number, target: Target, tokenizer: Tokenizer, maxLength: number, scope?: LossScope): Example;
   /** An example as one pass over the rows sees it, where chance has a part in that. */
   redraw?(example: Example, target: Target, key: RandomKey): Example;
   /** What is kept of a head's row [outputs] where that is too wide to keep; `label` is what it should have given, if known. */
@@ -84,6 +105,15 @@ export interface Task {
 export function vocabularyOf(target: Target): Vocabulary {
   if (target.kind === "tokens") return target.vocabulary;
   throw new TypeError(`the task gives tokens, not ${target.kind}`);
+}
+
+/** Throws ConfigError for a choice of tokens where the task leaves none. */
+export function checkScope({ name, foretells }: Task, { train_on_prompt, last_turn_only }: LossScope): void {
+  if (foretells === true || !(train_on_prompt || last_turn_only)) return;
+  const option = train_on_prompt ? "--train-on-prompt" : "--last-turn-only";
+  throw new ConfigError(`${option} says which tokens of a text are learned; ${name} does not learn texts`, {
+    hint: "it is for --task text-generation",
+  });
 }
 
 /** The rows of outputs [rows, width]. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { failure } from "../../test/failure.fixture.js";
 import { collect, openTinyModel, tableOf, tinyOptions } from "../../test/tiny-model.fixture.js";
+import { chatTemplate } from "../data/chat.js";
 import { packTexts } from "../data/collate.js";
 import { DataError, ModelError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
@@ -51,6 +52,31 @@ describe("rows", () => {
     expect([...ids]).toEqual([...model.tokenizer.encode("the card is new").ids]);
     expect(labels).toEqual([...ids.slice(1), model.tokenizer.eosId]);
     expect(reads).toEqual([...ids.keys()]);
+  });
+
+  it("are learned as a whole where that is asked for", () => {
+    const row = tableOf([{ ...rows.rows[0]! }]);
+    const scope = { train_on_prompt: true, last_turn_only: false };
+    const { ids, reads, labels } = textGeneration.encode(row, 0, target, model.tokenizer, 60, scope);
+    expect([...ids]).toEqual([...encode(rows.rows[0]!).ids]);
+    expect(labels).toEqual([...ids.slice(1), model.tokenizer.eosId]);
+    expect(reads).toEqual([...ids.keys()]);
+  });
+
+  it("of messages are learned up to the last end token", () => {
+    const chatTemplateText = "{% for m in messages %}{{ m.content }}{{ eos_token }}{{ '\n' }}{% endfor %}";
+    const tokenizer = { ...model.tokenizer, chatTemplate: chatTemplate(chatTemplateText, { eos_token: "<|end_of_text|>" }) };
+    const messages = [
+      { role: "user", content: "Who?" },
+      { role: "assistant", content: "Nobody." },
+    ];
+    const { ids, reads, labels, truncated } = textGeneration.encode(tableOf([{ messages }]), 0, target, tokenizer, 60);
+    const text = tokenizer.encode("Who?<|end_of_text|>\nNobody.<|end_of_text|>", { addSpecialTokens: false }).ids;
+    const said = [...tokenizer.encode("Nobody.", { addSpecialTokens: false }).ids, tokenizer.eosId];
+    expect([...ids]).toEqual([...text.slice(0, -1)]); // the end token is foretold only; the line break behind it is left out
+    expect(labels).toEqual(said);
+    expect(reads).toEqual(said.map((_, i) => text.length - said.length - 1 + i));
+    expect(truncated).toBe(false);
   });
 
   it("are cut behind the longest length, and one that the prompt fills teaches nothing", () => {

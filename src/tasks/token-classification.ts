@@ -14,7 +14,7 @@ export const tokenClassification = {
   peftTaskType: "TOKEN_CLS",
   onePerText: false,
   keepsHead: false,
-  columns: { required: ["tokens", "tags"], optional: [], labels: ["tags"] },
+  columns: { required: ["tokens", "tags"], optional: [], labels: ["tags"], lists: ["tokens", "tags"] },
 
   target(table) {
     const labels = new Set(table.rows.flatMap((_, i) => tagsOf(table, i) ?? fail(table, i, 'no column "tags"')));

@@ -12,7 +12,10 @@ export type TrainEvent =
       readonly eval_rows: number;
       /** Where the evaluation rows come from: given, or held out of the training rows; none for very few rows. */
       readonly eval_source: "given" | "held-out" | "none";
+      /** Training rows that were cut to the longest length. */
       readonly truncated_rows: number;
+      /** Those of them that are left out, because nothing to learn is left of them. */
+      readonly dropped_rows: number;
       /** Label names in id order; null for numbers. */
       readonly labels: readonly string[] | null;
       readonly trained_parameters: number;

@@ -10,6 +10,7 @@ export const trainingOptions = z.strictObject({
   epochs: z.number().positive().default(3).describe("passes over the training rows"),
   max_steps: count.nullable().default(null).describe("stop after this many optimiser steps instead"),
   batch_size: count.default(32).describe("rows in a batch"),
+  max_tokens_per_batch: count.nullable().default(null).describe("tokens in a batch, padding not counted, in place of batch_size"),
   gradient_accumulation_steps: count.default(1).describe("batches in an optimiser step"),
   learning_rate: z.number().positive().nullable().default(null).describe("peak learning rate; null for one that suits the method"),
   weight_decay: z.number().min(0).default(0).describe("decoupled weight decay; biases and norms are exempt"),
@@ -20,6 +21,12 @@ export const trainingOptions = z.strictObject({
   warmup_ratio: z.number().min(0).max(1).default(0.06).describe("share of the steps over which the learning rate climbs"),
   max_grad_norm: z.number().min(0).default(1).describe("gradients are scaled down to this norm; 0 for no limit"),
   max_length: count.nullable().default(null).describe("longest text in tokens; null for what the model takes"),
+  train_on_prompt: z.boolean().default(false).describe("language models: learn all tokens of a row, not only what the model is to say"),
+  last_turn_only: z.boolean().default(false).describe("language models: of a conversation learn only the assistant's last turn"),
+  on_truncation: z
+    .enum(["cut", "error"])
+    .default("cut")
+    .describe("texts longer than the limit: cut them, passing over those with nothing left to learn, or end with an error"),
   eval_steps: count.nullable().default(null).describe("optimiser steps between evaluations; null for once an epoch"),
   eval_on_start: z.boolean().default(false).describe("evaluate before the first step too"),
   save_steps: count.nullable().default(null).describe("optimiser steps between checkpoints; null for once an epoch"),
@@ -32,6 +39,10 @@ export const trainingOptions = z.strictObject({
     .union([z.enum(["off", "model"]), z.number().min(0).lt(1)])
     .default("off")
     .describe("the model's own dropout: off, as its config says, or one rate everywhere"),
+  recompute: z
+    .boolean()
+    .default(false)
+    .describe("compute each layer a second time in the backward pass instead of keeping its values: much less memory, slower"),
   base_dtype: baseDtypeOption,
   seed: whole.default(0).describe("same seed, same machine, same threads: the same losses"),
 });

@@ -75,6 +75,7 @@ describe("events", () => {
       eval_rows: 9,
       eval_source: "given",
       truncated_rows: 0,
+      dropped_rows: 0,
       labels: ["card", "film", "hats"],
       trained_parameters: 4 * 2 * (2 * 16) + 3 * 16 + 3, // A and B of four layers, and the classifier
       total_parameters: 282 * 16 + 2 * 16 + 32 * 16 + 2 * 16 + 2 * (4 * 17 * 16 + 17 * 24 + 25 * 16 + 4 * 16) + 17 * 16 + 4 * 2 * 32 + 51,
@@ -316,6 +317,8 @@ describe("resuming", () => {
     ["in the middle of an epoch", {}],
     ["with dropout everywhere", { options: { dropout: 0.1 }, config: { lora_dropout: 0.2 } }],
     ["with accumulation", { options: { batch_size: 3, gradient_accumulation_steps: 2 } }],
+    ["with a budget of tokens", { options: { max_tokens_per_batch: 40 } }],
+    ["with recomputed layers and dropout", { options: { recompute: true, dropout: 0.1 } }],
     ["with a schedule and decay", { options: { lr_scheduler_type: "cosine", warmup_ratio: 0.3, weight_decay: 0.1 } }],
     ["with early stopping", { evalRows: misleading, options: { early_stopping_patience: 3, epochs: 20, seed: 1 } }],
     ["with rows held out", { evalRows: undefined, rows: tableOf(tinyRows(40)) }],

@@ -77,7 +77,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
   );
   const { attachment, params: heldParams } = composeTrained(model, head, method, input.config, held);
-  const graph = trainGraph(model, head, [attachment], options.dropout);
+  const graph = trainGraph(model, head, [attachment], options.dropout, options.recompute);
   const baseDtype = storesMatrices(graph) ? model.baseDtype : "f32";
   if (baseDtype !== model.baseDtype && options.base_dtype !== "auto") {
     throw new ConfigError(
@@ -95,8 +95,9 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       },
     );
   }
-  const loading = Promise.all([loadProgram(model, graph, "training"), loadProgram(model, forwardGraph(model, head, [attachment]))]);
-  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the programs are awaited
+  // who recomputes wants little memory, and matrices laid out for speed take more
+  const loading = loadProgram(model, graph, options.recompute ? "inference" : "training");
+  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the program is awaited
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
   const packing = packingOf(model, [attachment]);
   const plan = planSteps(head, packing, data.examples, options);
@@ -127,9 +128,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   if (state !== undefined) optimizer.restore(state.optimizer);
   let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
   let score: Score = state?.score ?? { loss: null, metrics: {} };
-  const [trainer, evaluator] = await loading;
+  const trainer = await loading;
+  let evaluator: Promise<Program> | undefined; // loaded when it is needed: the first step need not wait for it
 
   const seconds = (): number => (state?.seconds ?? 0) + now() - began;
+  /** Whether so many steps are over since something was done last; null for once an epoch. */
+  const isDue = (every: number | null): boolean => (every === null ? Number.isInteger(plan.epochAt(step)) : step % every === 0);
   const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
   const result = (finished: boolean, values: Params, { loss, metrics }: Score): TrainResult => ({
     adapter: { head, attachment, params: values },
@@ -140,7 +144,8 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
-    const outputs = await runExamples(evaluator, params, data.evalExamples, head, packing);
+    evaluator ??= loadProgram(model, forwardGraph(model, head, [attachment]));
+    const outputs = await runExamples(await evaluator, params, data.evalExamples, head, packing);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
@@ -165,6 +170,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       eval_rows: data.evalExamples.length,
       eval_source: data.evalSource,
       truncated_rows: data.truncated,
+      dropped_rows: data.dropped,
       labels: head.target.kind === "classes" ? head.target.labels : null,
       ...countParameters(graph),
       new_modules: newModules(model, head),
@@ -193,7 +199,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       yield {
         event: "step",
         step,
-        epoch: step / plan.perEpoch,
+        epoch: plan.epochAt(step),
         loss,
         learning_rate: rate,
         grad_norm: norm,
@@ -202,12 +208,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
         seconds: seconds(),
       };
       const done = step === plan.total;
-      if (data.evalExamples.length > 0 && (done || step % (options.eval_steps ?? plan.perEpoch) === 0)) {
+      if (data.evalExamples.length > 0 && (done || isDue(options.eval_steps))) {
         yield await evaluate();
         stoppedEarly = !done && outOfPatience();
       }
       const interrupted = input.signal?.aborted === true && !done && !stoppedEarly;
-      const due = done || stoppedEarly || interrupted || step % (options.save_steps ?? plan.perEpoch) === 0;
+      const due = done || stoppedEarly || interrupted || isDue(options.save_steps);
       const checkpoint = input.checkpoints !== undefined && due ? await save(input.checkpoints) : null;
       if (checkpoint !== null) yield { event: "checkpoint", step, checkpoint };
       if (interrupted) {
@@ -229,7 +235,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     };
     return result(true, kept.params, kept);
   } finally {
-    await Promise.allSettled([trainer.dispose(), evaluator.dispose()]);
+    await Promise.allSettled([trainer, evaluator].map(async (program) => (await program)?.dispose()));
   }
 }
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import adapters
+from adapterhub_decoder_cases import decoder_cases
 from adapters import BnConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
 from adapters.composition import Average, BatchSplit, Fuse, Parallel, Split, Stack
 from adapters.configuration import DynamicAdapterFusionConfig, StaticAdapterFusionConfig
@@ -353,4 +354,4 @@ def composition_cases(m):
         m.case(f"bert-{name}", "bert-classes", configs, "fails in the library's forward pass", setup=setup, refused={"error": "layer.[01]", "python": "KeyError, or RuntimeError for shapes"}, keep=name == "average-absent_some")
 
 
-ALL = (single_cases, variant_cases, head_cases, file_cases, composition_cases)
+ALL = (single_cases, variant_cases, head_cases, file_cases, composition_cases, decoder_cases)

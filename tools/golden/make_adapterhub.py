@@ -23,9 +23,11 @@ import numpy as np
 import torch
 import transformers
 from adapterhub_cases import ALL, NAMES, TEXT, TOKEN
+from adapterhub_decoder_cases import WORDS
 from adapters import AutoAdapterModel
 from adapters.composition import Fuse
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 GOLDEN = Path(__file__).resolve().parents[2] / "test/golden"
 TOLERANCE = 2e-4
@@ -41,7 +43,13 @@ ROWS = {
         {"tokens": ["Grace", "Hopper", "worked", "in", "Arlington", "."]},
         {"tokens": ["the", "late-1980s", "U.S.", "memo", "from", "Łódź", "to", "北京", "café"]},
     ],
+    WORDS: [
+        {"prompt": "Good", "completion": " morning"},
+        {"prompt": "Question: Which river flows through Cairo?\nAnswer:", "completion": " The Nile."},
+        {"prompt": "Translate to Spanish: fresh bread 🍞 →", "completion": " pan fresco ñ, 麦"},
+    ],
 }
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 ADAPTER_PATH = r"\b(adapters|invertible_adapters|shared_parameters|adapter_fusion_layer)\."
 
 
@@ -49,7 +57,8 @@ ADAPTER_PATH = r"\b(adapters|invertible_adapters|shared_parameters|adapter_fusio
 def make_odd_bases(bases):
     """Widths that few things divide, other numbers of layers, other activations and epsilons, keys with and without prefix, trained heads."""
     from transformers import (BertConfig, BertForMaskedLM, BertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification,
-                              RobertaConfig, RobertaModel)
+                              GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
+                              Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, RobertaConfig, RobertaModel)
     common = {"initializer_range": 0.25}
     make_base(bases, "bert-odd", "bert", lambda v: BertForMaskedLM(BertConfig(
         vocab_size=v, hidden_size=21, num_attention_heads=3, num_hidden_layers=3, intermediate_size=25, max_position_embeddings=60,
@@ -62,6 +71,17 @@ def make_odd_bases(bases):
     make_base(bases, "bert-classes", "bert", lambda v: BertForSequenceClassification(BertConfig(
         vocab_size=v, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=20, max_position_embeddings=60,
         id2label=NAMES, label2id={v: k for k, v in NAMES.items()}, **common)))
+    make_base(bases, "gpt2-odd", "gpt2", lambda v: GPT2LMHeadModel(GPT2Config(
+        vocab_size=v, n_embd=18, n_head=3, n_layer=3, n_inner=25, n_positions=90, layer_norm_epsilon=1e-3, **common)))
+    sizes = dict(num_attention_heads=4, num_hidden_layers=2, intermediate_size=22, max_position_embeddings=90, pad_token_id=None, **common)
+    make_base(bases, "llama-odd", "llama", lambda v: LlamaForCausalLM(LlamaConfig(
+        vocab_size=v, hidden_size=24, num_key_value_heads=2, attention_bias=True, rms_norm_eps=1e-3, tie_word_embeddings=False, **sizes)))
+    make_base(bases, "mistral-odd", "llama", lambda v: MistralForCausalLM(MistralConfig(
+        vocab_size=v, hidden_size=16, num_key_value_heads=1, sliding_window=4, tie_word_embeddings=True, **sizes)))
+    make_base(bases, "qwen2-odd", "llama", lambda v: Qwen2ForCausalLM(Qwen2Config(
+        vocab_size=v, hidden_size=16, num_key_value_heads=2, tie_word_embeddings=False, **sizes)))
+    make_base(bases, "qwen3-odd", "llama", lambda v: Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=v, hidden_size=20, head_dim=6, num_key_value_heads=2, tie_word_embeddings=True, **sizes)))
 
 
 def make_base(bases, name, like, build):
@@ -70,21 +90,21 @@ def make_base(bases, name, like, build):
     folder.mkdir(parents=True)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(GOLDEN / "peft/bases" / like / file, folder / file)
-    vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    vocab = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
     torch.manual_seed(zlib.crc32(name.encode()))
-    model = build(len(vocab)).float()
+    model = build(vocab).float()
     with torch.no_grad():
         for path, p in model.named_parameters():
             if p.ndim == 1:
                 p.copy_(0.2 * torch.randn(p.shape) + (1 if re.search(r"norm.*weight", path, re.I) else 0))
             else:
-                p.copy_((0.45 if "embed" in path else 0.15 if re.search(r"attention.output|out_lin", path) else 0.25) * torch.randn(p.shape))
+                p.copy_((0.45 if re.search("embed|wte|wpe", path) else 0.15 if re.search(r"attention.output|out_lin", path) else 0.25) * torch.randn(p.shape))
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
 
 
 # ---------------------------------------------------------------- models
-STATIC = {TEXT: "AutoModelForSequenceClassification", TOKEN: "AutoModelForTokenClassification"}
+STATIC = {TEXT: "AutoModelForSequenceClassification", TOKEN: "AutoModelForTokenClassification", WORDS: "AutoModelForCausalLM"}
 
 
 def fresh(base, task, static, outputs):
@@ -92,7 +112,7 @@ def fresh(base, task, static, outputs):
     if not static:
         return AutoAdapterModel.from_pretrained(base, dtype=torch.float32).eval()
     own = json.loads((base / "config.json").read_text()).get("id2label")
-    kw = {} if own is not None and len(own) == outputs else {"num_labels": outputs}
+    kw = {} if task == WORDS or own is not None and len(own) == outputs else {"num_labels": outputs}
     model = getattr(transformers, STATIC[task]).from_pretrained(base, dtype=torch.float32, ignore_mismatched_sizes=True, **kw)
     adapters.init(model)
     return model.eval()
@@ -134,6 +154,9 @@ def fill(model, with_head, static, g):
 
 class Rows:
     def __init__(self, base, task):
+        if json.loads((base / "config.json").read_text())["model_type"] in DECODERS:
+            self.items = [decoder_item(Tokenizer.from_file(str(base / "tokenizer.json")), task, row) for row in ROWS[task] if "text_pair" not in row]
+            return
         tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         types = json.loads((base / "config.json").read_text())["model_type"] == "bert"
         self.items = []
@@ -155,6 +178,19 @@ class Rows:
                 y = model(**inputs).logits[0]
             out.append(y if first is None else y[first])
         return out
+
+
+def decoder_item(tokenizer, task, row):
+    """A row's input and the places of the logits that are read."""
+    if task == TEXT:
+        ids, places = tokenizer.encode(row["text"]).ids, None
+    elif task == TOKEN:
+        e = tokenizer.encode(row["tokens"], is_pretokenized=True)
+        ids, places = e.ids, [e.word_ids.index(i) for i in range(len(row["tokens"]))]
+    else:
+        prompt, completion = tokenizer.encode(row["prompt"]).ids, tokenizer.encode(row["completion"], add_special_tokens=False).ids
+        ids, places = prompt + completion, list(range(len(prompt) - 1, len(prompt) + len(completion) - 1))
+    return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}, places
 
 
 def gap(a, b):
@@ -211,6 +247,8 @@ class Maker:
                 id2label = None if outputs == 1 else labels
                 if task == TEXT:
                     model.add_classification_head(last, num_labels=outputs, id2label=id2label, **head)
+                elif task == WORDS:
+                    model.add_causal_lm_head(last, **head)
                 else:
                     model.add_tagging_head(last, num_labels=outputs, id2label=id2label, **head)
             model.set_active_adapters(setup or last)
@@ -251,23 +289,29 @@ class Maker:
                 assert gap(got, plain) > 0.05, "changes too little"
                 spread = torch.stack([y.reshape(-1)[:2] for y in got]).std(0).max().item() if outputs > 1 else 1
                 assert spread > 0.1, "rows too much alike"
-                if outputs > 1:
+                if outputs > 1 and task != WORDS:
                     margins = [(t := y.topk(2, -1).values)[..., 0] - t[..., 1] for y in got]
                     assert min(m.min().item() for m in margins) > 0.01, "too close to call"
-                self.write(folder, base, task, note, got, noise, loaded.config.id2label, refused)
+                self.write(folder, base, task, note, got, noise, loaded.config.id2label, refused, rows)
                 return
             except AssertionError as e:
                 problem = e
         raise problem
 
-    def write(self, folder, base, task, note, got, noise, labels, refused):
+    def write(self, folder, base, task, note, got, noise, labels, refused, rows=None):
         case = {"base": base, "task": task, "library": f"adapters {adapters.__version__}", "tolerance": TOLERANCE, "note": note}
         if refused is not None:
             case["refused"] = refused
         if got is not None:
             case["rounding"] = float(f"{noise:.1e}")
             expected = []
-            for y in got:
+            for i, y in enumerate(got):
+                if task == WORDS:
+                    inputs, places = rows.items[i]
+                    logs = torch.log_softmax(y.double(), -1)
+                    logprob = logs[range(len(places)), inputs["input_ids"][0, [p + 1 for p in places]]].sum().item()
+                    expected.append({"logprob": logprob, "tokens": len(places), "logits": [short(v) for v in y[0]]})
+                    continue
                 answer = {"logits": [short(v) for v in y] if y.ndim == 1 else [[short(v) for v in r] for r in y]}
                 if y.shape[-1] > 1:
                     key = "label" if y.ndim == 1 else "tags"
@@ -331,7 +375,7 @@ def main():
     if a.only is None or not bases.exists():
         make_odd_bases(bases)
         if not a.small:
-            for name in ("bert", "roberta", "distilbert"):
+            for name in ("bert", "roberta", "distilbert", "gpt2", "llama"):
                 shutil.copytree(GOLDEN / "peft/bases" / name, bases / name, dirs_exist_ok=True)
         for task, rows in ROWS.items():
             (a.out / f"{task}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -4,7 +4,7 @@
 
 One JSON object a row on stdout, {"logits": [...]}; compare with `peft predict --model BASE --adapter FOLDER --input rows.jsonl --logits`.
 FOLDER holds one adapter, or a composition with adapter_setup.json. --static uses transformers' own class with `adapters.init`, as the head's
-files name it; without it, the library's AutoAdapterModel, which converts heads. The library reads .bin files by default; --safetensors asks for
+files name it, or as a causal language model where there is no head: rows are then {"prompt"}, logits those at its last position. Without it, the library's AutoAdapterModel, which converts heads. The library reads .bin files by default; --safetensors asks for
 the others. Fails where tensors are missing or unexpected.
 """
 import argparse
@@ -25,8 +25,12 @@ a = p.parse_args()
 
 tokenizer = transformers.AutoTokenizer.from_pretrained(a.model)
 if a.static:
-    head = json.load(open(os.path.join(a.adapter, "head_config.json")))
-    model = getattr(transformers, head["model_class"]).from_pretrained(a.model, num_labels=head["num_labels"], dtype=torch.float32)
+    head_file = os.path.join(a.adapter, "head_config.json")
+    if os.path.exists(head_file):
+        head = json.load(open(head_file))
+        model = getattr(transformers, head["model_class"]).from_pretrained(a.model, num_labels=head["num_labels"], dtype=torch.float32)
+    else:
+        model = transformers.AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
     adapters.init(model)
 else:
     model = adapters.AutoAdapterModel.from_pretrained(a.model, dtype=torch.float32)
@@ -42,6 +46,7 @@ model.eval()
 
 for line in open(a.input, encoding="utf-8"):
     row = json.loads(line)
-    batch = tokenizer(row["text"], row.get("text_pair"), return_tensors="pt", truncation=True)
+    batch = tokenizer(row.get("prompt", row.get("text")), row.get("text_pair"), return_tensors="pt", truncation=True)
     with torch.no_grad():
-        print(json.dumps({"logits": model(**batch).logits[0].tolist()}))
+        logits = model(**batch).logits[0]
+        print(json.dumps({"logits": (logits[-1] if "prompt" in row else logits).tolist()}))
