@@ -81,6 +81,7 @@ describe("events", () => {
       total_parameters: 282 * 16 + 2 * 16 + 32 * 16 + 2 * 16 + 2 * (4 * 17 * 16 + 17 * 24 + 25 * 16 + 4 * 16) + 17 * 16 + 4 * 2 * 32 + 51,
       new_modules: [],
       learning_rate: 0.01,
+      base_dtype: "f32",
       steps: 6,
       steps_per_epoch: 3,
       resumed_from: null,
