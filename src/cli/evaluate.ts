@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { type GroupReport, groupReport, groupsOf, leastGroupRows } from "../compare/fairness.js";
 import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
 import { DataError } from "../errors.js";
@@ -10,11 +11,16 @@ import { modelFlags } from "./model-flags.js";
 import { type OpenPredictor, openPredictor } from "./open-predictor.js";
 import type { Output } from "./output.js";
 import { verb } from "./verb.js";
-import { metricsText } from "./words.js";
+import { metricsText, table } from "./words.js";
 
 const flagShape = {
   ...modelFlags,
   data: z.string().describe("labelled rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
+  group: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("column whose values part the rows into groups: metrics of each, and how far they differ"),
   train_on_prompt: trainingOptions.shape.train_on_prompt,
   last_turn_only: trainingOptions.shape.last_turn_only,
   generate: z
@@ -32,10 +38,12 @@ export const evaluateVerb = verb({
   examples: [
     "peft evaluate --adapter my-adapter --data test.jsonl",
     "peft evaluate --model smollm2-135m --adapter my-adapter --data test.jsonl --generate --max-new-tokens 64",
+    "peft evaluate --adapter my-adapter --data test.jsonl --group dialect",
   ],
   flags: flagShape,
   async run(output, options) {
     const rows = await readRows(options.data, { map: options.map });
+    const groups = options.group === null ? undefined : groupsOf(rows, options.group);
     const ready = await openPredictor(output, options);
     try {
       const began = performance.now();
@@ -52,11 +60,14 @@ export const evaluateVerb = verb({
         throw new DataError(`${rows.origin}: all that was to be judged is cut off`, { hint: "raise --max-length" });
       if (cutOff > 0)
         output.note(`${output.notePaint.yellow("note")}: of ${cutOff} of ${examples.length} rows all that was to be judged is cut off`);
-      const { loss, metrics: judged } = task.evaluate(await ready.run(examples), examples, target);
+      const outputs = await ready.run(examples);
+      const { loss, metrics: judged } = task.evaluate(outputs, examples, target);
       const metrics = options.generate ? { ...judged, exact_match: await exactMatchOf(output, ready, rows, options) } : judged;
       const seconds = (performance.now() - began) / 1000;
-      output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds });
+      const report = groups === undefined ? undefined : groupReport({ task, target, examples, outputs }, options.group!, groups);
+      output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds, ...(report === undefined ? {} : { groups: report }) });
       output.say(`${task.name} on ${examples.length} rows: ${metricsText(metrics)}, loss ${loss.toFixed(4)} (${seconds.toFixed(1)} s)`);
+      if (report !== undefined) for (const line of groupLines(report, task.headline(target))) output.say(line);
       return 0;
     } finally {
       await ready.close();
@@ -72,6 +83,25 @@ async function exactMatchOf(
 ): Promise<number> {
   const onProgress = (done: number): void => output.progress(`${done} of ${rows.rows.length} answers`);
   return exactMatch(await ready.decoder(), rows, max_new_tokens, { batchSize, onProgress });
+}
+
+/** The groups' headline metric with its intervals, and the gaps, as people read them. */
+function groupLines({ column, groups, gaps, equalized_odds_difference: odds }: GroupReport, headline: string): readonly string[] {
+  const number = (value: number | null): string => (value === null ? "undefined" : value.toFixed(4));
+  const few = groups.some(({ counted }) => !counted);
+  return [
+    "",
+    ...table([
+      [column, "rows", headline, "95 % interval"],
+      ...groups.map(({ group, rows, counted, metrics }) => {
+        const { value, low, high } = metrics[headline]!;
+        return [group, `${rows}`, number(value), `${number(low)} to ${number(high)}${counted ? "" : "  (too few rows to count)"}`];
+      }),
+    ]),
+    "",
+    `largest difference between groups${few ? ` of ${leastGroupRows} rows or more` : ""}: ${metricsText(gaps)}`,
+    ...(odds === null ? [] : [`equalised-odds difference ${odds.toFixed(4)}`]),
+  ];
 }
 
 function unlabelledText({ columns: { labels } }: Task): string {

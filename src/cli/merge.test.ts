@@ -146,7 +146,7 @@ describe("each ends in a clear error and leaves nothing behind:", () => {
     [
       "an adapter that cannot be merged",
       "merge --model {model} --adapter {prefix} --out {out}",
-      /E_CONFIG.*prefix-tuning adds computation that no weight of the base can hold: keys and values in attention\nhint: .*lora, ia3/,
+      /E_CONFIG.*prefix-tuning adds computation that no weight of the base can hold: keys and values in attention\nhint: .*lora, vera, ia3/,
     ],
     ["an output folder with files", "merge --model {model} --adapter {a} --out {full}", /E_FILE.*full holds files already: notes\.txt/],
     ["a dtype that does not exist", "merge --model {model} --adapter {a} --out {out} --dtype f8", /--dtype: expected .*, got "f8"/],

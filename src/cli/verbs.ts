@@ -1,5 +1,6 @@
 import { chatVerb } from "./chat.js";
 import { combineVerb } from "./combine.js";
+import { compareVerb } from "./compare.js";
 import { dataCheckVerb } from "./data-check.js";
 import { dataPreviewVerb } from "./data-preview.js";
 import { doctorVerb } from "./doctor.js";
@@ -20,6 +21,7 @@ export const verbs: readonly Verb[] = [
   quickstartVerb,
   trainVerb,
   evaluateVerb,
+  compareVerb,
   predictVerb,
   generateVerb,
   chatVerb,

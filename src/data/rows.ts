@@ -23,6 +23,12 @@ export function rowTable(rows: readonly Row[], origin: string, lines?: readonly 
   return { rows, origin, where: (index) => (lines === undefined ? `${origin} row ${index + 1}` : `${origin}:${lines[index]}`) };
 }
 
+/** Some of the rows, by their indices, each with its place in the file. */
+export function someRows(table: RowTable, indices: ArrayLike<number>): RowTable {
+  const rows = Array.from(indices, (index) => table.rows[index]!);
+  return { rows, origin: table.origin, where: (index) => table.where(indices[index]!) };
+}
+
 /** The same rows without some columns. */
 export function withoutColumns(table: RowTable, columns: readonly string[]): RowTable {
   return { ...table, rows: table.rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => !columns.includes(name)))) };

@@ -5,6 +5,7 @@ export * from "../index.js";
 export { directory } from "../io/directory.js";
 export { nodeRuntime } from "../runtime/node.js";
 export { type Combined, combine } from "./combine.js";
+export { type Compared, compare } from "./compare.js";
 export { type Exported, exportAdapter } from "./export.js";
 export { type GenerateInput, generate } from "./generate.js";
 export { type LoadedModel, type LoadOptions, loadAdapter, loadModel } from "./load-model.js";

@@ -6,7 +6,7 @@ import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { covered, maskablePlaces, maskText } from "./masking.js";
-import { readRowFeeds, tokenMetrics } from "./read-rows.js";
+import { readRowFeeds, tokenMetrics, tokenOutcome } from "./read-rows.js";
 import { slices, type Task, vocabularyOf } from "./task.js";
 
 /** Tokens that a prediction names for each mask. */
@@ -69,6 +69,10 @@ export const fillMask: Task = {
   evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
 
   headline: () => "loss",
+
+  outcome: (output) => tokenOutcome(output, keptWidth),
+
+  outcomeName: () => "log-likelihood of a row's token, in nats",
 
   /** For each text its masks in order, for each mask the likeliest tokens. */
   predict(outputs, table, target, logits = false) {

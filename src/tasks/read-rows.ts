@@ -20,3 +20,9 @@ export function tokenMetrics(
   const right = kept.filter((row, i) => row[1] === truth[i]).length;
   return { loss, metrics: { perplexity: Math.exp(loss), accuracy: right / kept.length } };
 }
+
+/** The mean log-likelihood of one row's tokens in nats, from its kept rows [loss, …] of `width` numbers; 0 for a row of which none is foretold. */
+export function tokenOutcome(output: Float32Array, width: number): number {
+  const rows = slices(output, width);
+  return rows.length === 0 ? 0 : -rows.reduce((total, row) => total + row[0]!, 0) / rows.length;
+}

@@ -97,6 +97,10 @@ export interface Task {
   evaluate(outputs: Outputs, examples: readonly Example[], target: Target): { readonly loss: number; readonly metrics: Metrics };
   /** The metric by which runs are compared, higher is better; "loss" for the loss, lower is better. */
   headline(target: Target): string;
+  /** How well one labelled row is predicted, for comparing models row by row: higher is better, 1 and 0 where a row is right or wrong. */
+  outcome(output: Float32Array, example: Example, target: Target): number;
+  /** What `outcome` says, in words: "rows right". */
+  outcomeName(target: Target): string;
   /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
 }

@@ -82,6 +82,13 @@ export const textClassification = {
 
   headline: (target) => (target.kind === "classes" ? "accuracy" : "pearson"),
 
+  outcome(output, { labels }, target) {
+    if (target.kind === "classes") return argmax(output) === labels![0] ? 1 : 0;
+    return -((output[0]! - labels![0]!) ** 2);
+  },
+
+  outcomeName: (target) => (target.kind === "classes" ? "rows right" : "minus the squared error of a row"),
+
   predict(outputs, _, target, logits = false) {
     return outputs.map((row) => {
       const best = argmax(row);

@@ -6,7 +6,7 @@ import { DataError, ModelError } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
-import { readRowFeeds, tokenMetrics } from "./read-rows.js";
+import { readRowFeeds, tokenMetrics, tokenOutcome } from "./read-rows.js";
 import { type Example, type LossScope, slices, type Task, vocabularyOf } from "./task.js";
 
 /** Numbers kept of a token's logits: its loss, and the likeliest token. */
@@ -55,6 +55,10 @@ export const textGeneration: Task = {
   evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
 
   headline: () => "loss",
+
+  outcome: (output) => tokenOutcome(output, keptWidth),
+
+  outcomeName: () => "log-likelihood of a row's token, in nats",
 
   /**
    * How likely each row's completion is, in nats; the end token behind it does not count. Of a conversation, how likely the assistant's turns

@@ -1,7 +1,7 @@
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
-import { entityScores } from "./entities.js";
+import { entities, entityScores } from "./entities.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { accuracy } from "./metrics.js";
 import { readRowFeeds } from "./read-rows.js";
@@ -65,6 +65,15 @@ export const tokenClassification = {
   },
 
   headline: () => "f1",
+
+  outcome(output, example, target) {
+    const labels = target.kind === "classes" ? target.labels : [];
+    const found = entities(rowsOf(output, labels.length).map((row) => labels[argmax(row)]!));
+    const wanted = entities(example.labels!.map((id) => labels[id]!));
+    return found.length === wanted.length && found.every((entity, i) => entity === wanted[i]) ? 1 : 0;
+  },
+
+  outcomeName: () => "rows with all entities right, and no others",
 
   predict(outputs, table, target, logits = false) {
     const labels = target.kind === "classes" ? target.labels : [];

@@ -3,7 +3,7 @@ import type { RowTable } from "../data/rows.js";
 import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method, PeftMethod } from "../methods/method.js";
-import { forwardGraph, newModules, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
+import { forwardGraph, newModules, type TaskHead, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
 import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
@@ -12,7 +12,7 @@ import { initialParams } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
 import { countParameters, loadProgram, type Params, type Program, paramsOf, storesMatrices } from "../programs/program.js";
-import type { Metrics, Task } from "../tasks/task.js";
+import type { Example, Metrics, Outputs, Task } from "../tasks/task.js";
 import { type Best, type CheckpointStore, readState, type Score, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
 import type { TrainEvent } from "./events.js";
@@ -32,6 +32,8 @@ export interface TrainInput {
   /** The program's own methods, for adapters that are held. */
   readonly methods?: readonly PeftMethod[] | undefined;
   readonly rows: RowTable;
+  /** What is to be learnt; by default what the training rows show, which may be fewer labels than other rows have. */
+  readonly head?: TaskHead | undefined;
   /** Rows to evaluate on; without them a tenth of the training rows is held out. */
   readonly evalRows?: RowTable | undefined;
   readonly options: TrainingOptions;
@@ -61,7 +63,16 @@ export interface TrainResult {
   readonly steps: number;
   readonly loss: number | null;
   readonly metrics: Metrics;
+  /** What the metrics were computed from; undefined where that was not in this run, or there was nothing to evaluate on. */
+  readonly evaluation: Evaluation | undefined;
   readonly seconds: number;
+}
+
+/** The evaluation rows and what the head gave for them after a step. */
+export interface Evaluation {
+  readonly step: number;
+  readonly examples: readonly Example[];
+  readonly outputs: Outputs;
 }
 
 /**
@@ -71,7 +82,7 @@ export interface TrainResult {
 export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, TrainResult> {
   const { task, method, options, now } = input;
   const began = now();
-  const head = headToTrain(input.model, task, input.rows);
+  const head = input.head ?? headToTrain(input.model, task, input.rows);
   const model = withBaseDtype(input.model, head, options.base_dtype);
   const held = await Promise.all(
     (input.held ?? []).map(async ({ name, files }) => ({ name, adapter: await loadHeldAdapter(model, files, head, input.methods) })),
@@ -128,6 +139,8 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   if (state !== undefined) optimizer.restore(state.optimizer);
   let { step, best, patience } = state ?? { step: 0, best: undefined as Best | undefined, patience: 0 };
   let score: Score = state?.score ?? { loss: null, metrics: {} };
+  let last: Evaluation | undefined;
+  let bestEvaluation: Evaluation | undefined;
   const trainer = await loading;
   let evaluator: Promise<Program> | undefined; // loaded when it is needed: the first step need not wait for it
 
@@ -135,12 +148,13 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
   /** Whether so many steps are over since something was done last; null for once an epoch. */
   const isDue = (every: number | null): boolean => (every === null ? Number.isInteger(plan.epochAt(step)) : step % every === 0);
   const outOfPatience = (): boolean => options.early_stopping_patience !== null && patience >= options.early_stopping_patience;
-  const result = (finished: boolean, values: Params, { loss, metrics }: Score): TrainResult => ({
+  const result = (finished: boolean, values: Params, { loss, metrics }: Score, evaluation?: Evaluation): TrainResult => ({
     adapter: { head, attachment, params: values },
     finished,
     steps: step,
     loss,
     metrics,
+    evaluation,
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
@@ -149,9 +163,11 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
     score = { loss, metrics };
+    last = { step, examples: data.evalExamples, outputs };
     const value = metrics[task.headline(head.target)] ?? -loss;
     const better = best === undefined || value > best.score;
     patience = better ? 0 : patience + 1;
+    if (better) bestEvaluation = last;
     if (better) best = { step, score: value, loss, metrics, params: options.early_stopping_patience === null ? undefined : copyOf(params) };
     return { event: "eval", step, loss, metrics, best: better, seconds: seconds() };
   };
@@ -233,7 +249,12 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
       seconds: seconds(),
       peak_rss_bytes: input.peakMemory?.() ?? null,
     };
-    return result(true, kept.params, kept);
+    return result(
+      true,
+      kept.params,
+      kept,
+      [last, bestEvaluation].find((each) => each?.step === kept.step),
+    );
   } finally {
     await Promise.allSettled([trainer, evaluator].map(async (program) => (await program)?.dispose()));
   }

@@ -1,0 +1,151 @@
+import { keyOf, philox, type RandomKey } from "../core/random.js";
+import { ShapeError } from "../errors.js";
+
+/** Bounds of a confidence interval. */
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** A test's two-sided p-value, and by which test. */
+export interface TestResult {
+  readonly p: number;
+  readonly test: "McNemar, exact" | "McNemar, chi-squared with continuity correction" | "paired permutation, exact" | "paired permutation";
+}
+
+/** Probability of a false alarm that is allowed, over all pairs together. */
+export const alpha = 0.05;
+/** Discordant rows from which McNemar's chi-squared approximation stands in for the exact test. */
+const enoughForChiSquared = 25;
+/** Rows that differ up to which all sign flips are tried. */
+const mostEnumerated = 12;
+/** Random sign flips beyond that. */
+const permutations = 10_000;
+
+/**
+ * The rows [n] of one bootstrap resample, drawn with replacement: a function of the key, n and the resample's number only. Each row's chance is
+ * 1/n to within 2^-32, which no number of resamples could show.
+ */
+export function resampledRows(n: number, key: RandomKey, resample: number): Int32Array {
+  const words = new Int32Array(4);
+  const rows = new Int32Array(n);
+  for (let i = 0; i < n; i++) {
+    if (i % 4 === 0) philox(words, key, i >>> 2, resample);
+    rows[i] = Math.floor((words[i % 4]! >>> 0) * n * 2 ** -32);
+  }
+  return rows;
+}
+
+/** The statistic on each resample of n rows; the same key and n give the same rows to every statistic, so that replicates of several can be averaged. */
+export function replicates(n: number, resamples: number, seed: number, statistic: (rows: Int32Array) => number): number[] {
+  const key = keyOf(seed, "bootstrap");
+  return Array.from({ length: resamples }, (_, b) => statistic(resampledRows(n, key, b)));
+}
+
+/**
+ * The percentile interval (Efron 1981; `scipy.stats.bootstrap(method="percentile")`): quantiles of the replicates, interpolated linearly as
+ * numpy.percentile does. Replicates that are not numbers are left out; null where fewer than two are left.
+ */
+export function percentileInterval(values: readonly number[], level = 0.95): Interval | null {
+  const sorted = Float64Array.from(values.filter((value) => Number.isFinite(value))).sort();
+  if (sorted.length < 2) return null;
+  return { low: quantile(sorted, (1 - level) / 2), high: quantile(sorted, (1 + level) / 2) };
+}
+
+/** A quantile of sorted numbers, at q in [0, 1], interpolated linearly (Hyndman and Fan's type 7). */
+export function quantile(sorted: ArrayLike<number>, q: number): number {
+  const at = q * (sorted.length - 1);
+  const below = Math.floor(at);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below]! + (at - below) * (sorted[above]! - sorted[below]!);
+}
+
+/**
+ * McNemar's test (1947) on `a` rows that only the first method has right and `b` that only the second has: the exact binomial test below 25 such
+ * rows, from there chi-squared with Edwards' continuity correction, as statsmodels' `mcnemar`.
+ */
+export function mcnemar(a: number, b: number): TestResult {
+  const n = a + b;
+  if (n >= enoughForChiSquared) {
+    const chiSquared = Math.max(0, Math.abs(a - b) - 1) ** 2 / n;
+    return { p: erfc(Math.sqrt(chiSquared / 2)), test: "McNemar, chi-squared with continuity correction" };
+  }
+  let term = 0.5 ** n;
+  let tail = term;
+  for (let k = 0; k < Math.min(a, b); k++) {
+    term *= (n - k) / (k + 1);
+    tail += term;
+  }
+  return { p: Math.min(1, 2 * tail), test: "McNemar, exact" };
+}
+
+/**
+ * The paired permutation test (Fisher 1935): how often the sum of the differences [n] is at least as far from 0 when each difference's sign is
+ * drawn anew. All sign flips are tried for at most 12 differences other than 0, else so many drawn ones, where p is (hits + 1) / (draws + 1).
+ */
+export function pairedPermutation(differences: readonly number[], seed: number, draws = permutations): TestResult {
+  const apart = differences.filter((value) => value !== 0);
+  const limit = Math.abs(apart.reduce((sum, value) => sum + value, 0)) * (1 - 1e-12); // equal sums in another order count as equal
+  if (apart.length <= mostEnumerated) {
+    const all = 2 ** apart.length;
+    let hits = 0;
+    for (let flips = 0; flips < all; flips++) {
+      let sum = 0;
+      for (let i = 0; i < apart.length; i++) sum += (flips >>> i) & 1 ? -apart[i]! : apart[i]!;
+      if (Math.abs(sum) >= limit) hits++;
+    }
+    return { p: hits / all, test: "paired permutation, exact" };
+  }
+  const key = keyOf(seed, "permutation");
+  const words = new Int32Array(4);
+  let hits = 0;
+  for (let draw = 0; draw < draws; draw++) {
+    let sum = 0;
+    for (let i = 0; i < apart.length; i++) {
+      if (i % 128 === 0) philox(words, key, i >>> 7, draw);
+      sum += (words[(i >>> 5) & 3]! >>> (i & 31)) & 1 ? -apart[i]! : apart[i]!;
+    }
+    if (Math.abs(sum) >= limit) hits++;
+  }
+  return { p: (hits + 1) / (draws + 1), test: "paired permutation" };
+}
+
+/**
+ * A paired test of two methods' outcomes [n] on the same rows: McNemar's where all of them are right (1) or wrong (0), else the permutation test.
+ * Throws ShapeError for different numbers of rows.
+ */
+export function pairedTest(first: readonly number[], second: readonly number[], seed: number, draws = permutations): TestResult {
+  if (first.length !== second.length) throw new ShapeError(`a paired test of ${first.length} and ${second.length} rows`);
+  const rightOrWrong = [...first, ...second].every((value) => value === 0 || value === 1);
+  const differences = first.map((value, i) => value - second[i]!);
+  if (!rightOrWrong) return pairedPermutation(differences, seed, draws);
+  return mcnemar(differences.filter((value) => value > 0).length, differences.filter((value) => value < 0).length);
+}
+
+/** p-values adjusted for their number by Holm's step-down method (1979), in their order: statsmodels' `multipletests(method="holm")`. */
+export function holm(ps: readonly number[]): number[] {
+  const order = ps.map((_, i) => i).sort((a, b) => ps[a]! - ps[b]!);
+  const adjusted = new Array<number>(ps.length).fill(1);
+  let highest = 0;
+  for (const [rank, i] of order.entries()) {
+    highest = Math.max(highest, Math.min(1, (ps.length - rank) * ps[i]!));
+    adjusted[i] = highest;
+  }
+  return adjusted;
+}
+
+/** 1 − erf(x) for x ≥ 0, to about 1e-14: erf's series (Abramowitz and Stegun 7.1.6) below 3, the continued fraction 7.1.14 from there. */
+export function erfc(x: number): number {
+  if (x < 3) {
+    let term = x;
+    let sum = x;
+    for (let n = 1; Math.abs(term) > 1e-17 * sum; n++) {
+      term *= (2 * x * x) / (2 * n + 1);
+      sum += term;
+    }
+    return 1 - (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+  }
+  let fraction = x;
+  for (let n = 60; n > 0; n--) fraction = x + n / 2 / fraction;
+  return Math.exp(-x * x) / (Math.sqrt(Math.PI) * fraction);
+}
