@@ -19,6 +19,7 @@ export { methodChoice, methodNamed, methods } from "./methods/index.js";
 export type { Method } from "./methods/method.js";
 export { type Adapter, loadAdapter as loadAdapterFiles, withoutAdapter } from "./programs/adapter.js";
 export { adapterFiles } from "./programs/adapter-files.js";
+export type { BaseDtype } from "./programs/base-dtype.js";
 export { type BaseModel, openBaseModel } from "./programs/base-model.js";
 export { callable, type Pipeline } from "./programs/callable.js";
 export { type CombineInput, combinationNamed, combinations } from "./programs/combine.js";

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { topological } from "../src/core/graph.js";
 import { methods } from "../src/methods/index.js";
+import type { LinearSite, Sites } from "../src/methods/method.js";
 import { families } from "../src/models/index.js";
 import { attach, forwardGraph, type TaskHead, trainGraph, withBaseDtype } from "../src/programs/adapted-model.js";
 import type { Adapter } from "../src/programs/adapter.js";
-import { BASE_DTYPES, type BaseDtype, formOf } from "../src/programs/base-dtype.js";
+import { BASE_DTYPES, type BaseDtype, formOf, pickBaseDtype } from "../src/programs/base-dtype.js";
 import type { BaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
 import { predictor } from "../src/programs/pipeline.js";
@@ -13,6 +14,7 @@ import { nodeRuntime } from "../src/runtime/node.js";
 import type { Runtime } from "../src/runtime/session.js";
 import type { Example } from "../src/tasks/task.js";
 import { textClassification } from "../src/tasks/text-classification.js";
+import { textGeneration } from "../src/tasks/text-generation.js";
 import { train } from "../src/train/trainer.js";
 import { collect, openTinyModel, type TinyFamily, tableOf, tinyFamilies, tinyOptions, tinyRows } from "./tiny-model.fixture.js";
 
@@ -142,6 +144,8 @@ describe.each(stored)("%s", (dtype) => {
   });
 });
 
+const noSites: Sites = { linears: [], sublayers: [], attentions: [], tokens: [], embeddings: [], weights: [], headModules: [] };
+
 describe("auto", () => {
   const picked = async (config: object, method = "lora"): Promise<unknown> => {
     const model = await openTinyModel(runtime, { config });
@@ -157,6 +161,13 @@ describe("auto", () => {
   it("leaves tiny models as they are, and stores larger ones as q8", async () => {
     expect(await picked({})).toBe("f32");
     expect(await picked({ intermediate_size: 32 * 1024 })).toBe("q8");
+  });
+
+  it("leaves language models as they are before they are large", () => {
+    const site = (inFeatures: number): LinearSite => ({ path: "up", role: "up", inFeatures, outFeatures: 1e6, bias: false });
+    const sites = (inFeatures: number): Sites => ({ ...noSites, linears: [site(inFeatures), { ...site(1e9), role: "head" }] });
+    expect([2, 299, 300].map((size) => pickBaseDtype(sites(size), textGeneration))).toEqual(["f32", "f32", "q8"]);
+    expect([0.5, 1].map((size) => pickBaseDtype(sites(size), textClassification))).toEqual(["f32", "q8"]);
   });
 
   it("stores nothing where all is trained", async () => {

@@ -41,6 +41,7 @@ export async function openPredictor(
         ? withoutAdapter(model, taskNamed(task ?? "text-classification"))
         : await loadAdapter(model, adapter, { ...options, task: task ?? undefined });
     const stored = withBaseDtype(model, "attachment" in adapted ? adapted.head : adapted, base_dtype);
+    if (base_dtype === "auto") output.note(`frozen matrices stored as ${stored.baseDtype}`);
     const decoder = async (): Promise<Decoder> => {
       const board = new Switchboard(stored, { task: "text-generation" });
       if ("attachment" in adapted) await board.load("default", adapted);

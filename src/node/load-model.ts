@@ -3,6 +3,7 @@ import type { Progress } from "../io/hub.js";
 import { resolveAdapter, resolveModel } from "../io/resolve-model.js";
 import type { PeftMethod } from "../methods/method.js";
 import { type Adapter, loadAdapter as loadAdapterFiles } from "../programs/adapter.js";
+import type { BaseDtype } from "../programs/base-dtype.js";
 import { type BaseModel, openBaseModel } from "../programs/base-model.js";
 import { nodeRuntime } from "../runtime/node.js";
 import type { Runtime } from "../runtime/session.js";
@@ -16,6 +17,8 @@ export interface LoadOptions {
   /** Called with what is worth telling: where the model comes from, and how far a download is. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** How programs store the frozen matrices of linear layers; float32 by default. Training has an option of its own. */
+  readonly baseDtype?: BaseDtype | undefined;
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
@@ -40,7 +43,12 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   });
   const runtime = options.runtime ?? nodeRuntime(threads === undefined ? {} : { threads });
   try {
-    const model = await openBaseModel(files, { id, revision, runtime });
+    const model = await openBaseModel(files, {
+      id,
+      revision,
+      runtime,
+      ...(options.baseDtype === undefined ? {} : { baseDtype: options.baseDtype }),
+    });
     return { ...model, source: describe, close: () => runtime.close() };
   } catch (error) {
     await runtime.close();

@@ -122,7 +122,7 @@ export async function* train({
         base_model: { id: model.id, revision: model.revision, sha256: await sha256() },
         method: method.name,
         method_config: config,
-        options: { ...options, data: job.data, eval: job.eval, map: job.map },
+        options: { ...options, base_dtype: start!.base_dtype, data: job.data, eval: job.eval, map: job.map },
         metrics: end.metrics,
         steps: end.step,
         seconds: end.seconds,

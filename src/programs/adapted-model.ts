@@ -103,7 +103,7 @@ export function survey(model: BaseModel, head: TaskHead): Sites {
 
 /** The same model with its frozen matrices stored as asked; `auto` is for the model and the task of `head`. */
 export function withBaseDtype<M extends BaseModel>(model: M, head: TaskHead, choice: BaseDtype | "auto"): M {
-  return { ...model, baseDtype: choice === "auto" ? pickBaseDtype(survey(model, head)) : choice };
+  return { ...model, baseDtype: choice === "auto" ? pickBaseDtype(survey(model, head), head.task) : choice };
 }
 
 /** Modules that the checkpoint lacks, beside the head's own: they start fresh and are trained and saved with the adapter. */

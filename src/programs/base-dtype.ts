@@ -4,6 +4,7 @@ import type { Feeds, Tensor } from "../core/tensor.js";
 import type { Sites } from "../methods/method.js";
 import type { WeightForm } from "../ops/weight-form.js";
 import { weightForms } from "../ops/weight-forms.js";
+import type { Task } from "../tasks/task.js";
 
 /** How the frozen matrices of linear layers may be stored: the values of `--base-dtype` but for "auto". */
 export const BASE_DTYPES = ["f32", "f16", "q8", "q4", "nf4"] as const;
@@ -17,13 +18,17 @@ export const baseDtypeOption = z
   .default("f32")
   .describe("how frozen matrices are stored: f32 exact, q8 fast, f16, q4 and nf4 small, auto for what suits model and task");
 
-/** Fewer numbers than this in a model's frozen matrices, and there is no time to be gained by storing them otherwise. */
-const worthwhile = 1e6;
+/**
+ * Numbers in a model's frozen matrices from which `auto` stores them as q8: below, there is no time to be gained. Of language models it takes
+ * more, for their losses show the rounding: so many that float32 alone takes 1.2 GB.
+ */
+const worthwhile = { labels: 1e6, language: 300e6 };
 
-/** The dtype that `auto` stands for. */
-export function pickBaseDtype(sites: Sites): BaseDtype {
+/** The dtype that `auto` stands for, by the model's size and by whether the task keeps the model's own head over its vocabulary. */
+export function pickBaseDtype(sites: Sites, { keepsHead }: Task): BaseDtype {
   const frozen = sites.linears.filter(({ role }) => role !== "head");
-  return frozen.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0) < worthwhile ? "f32" : "q8";
+  const size = frozen.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
+  return size < worthwhile[keepsHead ? "language" : "labels"] ? "f32" : "q8";
 }
 
 /** The form of a dtype; undefined for float32, which needs none. */
