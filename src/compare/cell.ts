@@ -163,9 +163,12 @@ export async function runCell(
   const { examples, outputs } = trained.evaluation!;
   if (examples.length !== bench.evalRows.rows.length) {
     const cut = bench.evalRows.rows.length - examples.length;
-    throw new DataError(`${bench.evalRows.origin}: of ${cut} rows all that was to be judged is cut off, so methods cannot be compared row by row`, {
-      hint: "raise --max-length, or leave these rows out",
-    });
+    throw new DataError(
+      `${bench.evalRows.origin}: of ${cut} rows all that was to be judged is cut off, so methods cannot be compared row by row`,
+      {
+        hint: "raise --max-length, or leave these rows out",
+      },
+    );
   }
   const judged: Judged = { task, target, examples, outputs };
   const record = { task: task.name, labels: target.kind === "classes" ? target.labels : null, ...cell, learning_rate: learningRate };

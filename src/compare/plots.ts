@@ -19,7 +19,8 @@ export interface Figure {
 
 function drawn(title: string, description: string, options: Plot.PlotOptions): Figure {
   const { document } = parseHTML("<html><body></body></html>");
-  const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, style: "font-size: 12px", ...options });
+  const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, ...options });
+  svg.setAttribute("font-size", "12");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${title}. ${description}`);
   return { svg: svg.outerHTML, title, description };
