@@ -21,6 +21,8 @@ function drawn(title: string, description: string, options: Plot.PlotOptions): F
   const { document } = parseHTML("<html><body></body></html>");
   const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, ...options });
   svg.setAttribute("font-size", "12");
+  // Screen readers get the figure's own words; ARIA forbids labels on the groups within an image.
+  for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${title}. ${description}`);
   return { svg: svg.outerHTML, title, description };
