@@ -22,7 +22,7 @@ describe("the Markdown report", () => {
     for (const title of ["Tests of pairs", "Learning curves", "Groups", "Worst mistakes", "To repeat it"])
       expect(text).toContain(`## ${title}`);
     expect(text).toContain("fuse took no part: it composes adapters");
-    expect(text).toContain("The budget had no room for 1 cells: 60 rows with seed 2");
+    expect(text).toContain("The budget had no room for 1 cell: 60 rows with seed 2");
     expect(text).toContain("Energy of training: estimated: CPU seconds at 12 W a core");
     expect(text).toContain('"drop_order"');
   });
