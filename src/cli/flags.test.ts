@@ -46,6 +46,7 @@ const walk: { readonly [K in keyof Required<TrainJobOptions>]: readonly [typed: 
   data: [["rows.csv"], "rows.csv"],
   eval: [["test.csv"], "test.csv"],
   adapter: [["en=adapters/en", "--adapter", "jv=adapters/jv"], { en: "adapters/en", jv: "adapters/jv" }],
+  group: [["dialect"], "dialect"],
   map: [["text=utterance,label=intent"], { text: "utterance", label: "intent" }],
   task: [["text-classification"], "text-classification"],
   method: [["lora"], "lora"],

@@ -19,7 +19,10 @@ export interface Figure {
 
 function drawn(title: string, description: string, options: Plot.PlotOptions): Figure {
   const { document } = parseHTML("<html><body></body></html>");
-  const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, style: "font-size: 12px", ...options });
+  const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, ...options });
+  svg.setAttribute("font-size", "12");
+  // Screen readers get the figure's own words; ARIA forbids labels on the groups within an image.
+  for (const part of svg.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `${title}. ${description}`);
   return { svg: svg.outerHTML, title, description };
@@ -43,10 +46,13 @@ export function frontPlot(methods: readonly MethodSummary[], headline: string, l
   const points = methods.flatMap((each) => (each.score.value === null ? [] : [{ ...each, ...each.score, value: each.score.value }]));
   const front = points.filter(({ pareto }) => pareto).sort((a, b) => a.trained_parameters - b.trained_parameters);
   const names = front.map(({ method }) => method).join(", ");
+  const counts = points.map((each) => each.trained_parameters);
+  const middle = Math.sqrt(Math.min(...counts) * Math.max(...counts)); // names stand towards the middle, where there is room
   return drawn(`${headline} and trained numbers`, `No other method is at least as good with fewer trained numbers than: ${names}.`, {
     x: { type: "log", label: "trained numbers →", tickFormat: "~s", grid: true, ticks: 5 },
     y: { label: `↑ ${headline}`, grid: true, nice: true },
-    marginRight: 48,
+    inset: 16,
+    marginRight: 20,
     marks: [
       Plot.line(front, { x: "trained_parameters", y: "value", stroke: "#666", strokeDasharray: "4 3" }),
       Plot.ruleX(points, {
@@ -67,17 +73,22 @@ export function frontPlot(methods: readonly MethodSummary[], headline: string, l
           strokeWidth: 2,
         }),
       ),
-      Plot.text(points, {
-        x: "trained_parameters",
-        y: "value",
-        text: "method",
-        dx: 9,
-        dy: -9,
-        textAnchor: "start",
-        fill: "#222",
-        stroke: "white",
-        strokeWidth: 3,
-      }),
+      ...[false, true].map((right) =>
+        Plot.text(
+          points.filter(({ trained_parameters: count }) => count > middle === right),
+          {
+            x: "trained_parameters",
+            y: "value",
+            text: "method",
+            dx: right ? -9 : 9,
+            dy: -9,
+            textAnchor: right ? "end" : "start",
+            fill: "#222",
+            stroke: "white",
+            strokeWidth: 3,
+          },
+        ),
+      ),
     ],
   });
 }
@@ -164,7 +175,7 @@ export function confusionPlot({ method, seed, labels, counts }: ConfusionTable):
   const chosen = few
     ? labels.map((_, i) => i)
     : [...new Set(confused.flatMap(({ i, j }) => [i, j]))].slice(0, mostLabels).sort((a, b) => a - b);
-  const short = (label: number): string => (labels[label]!.length > 18 ? `${labels[label]!.slice(0, 17)}…` : labels[label]!);
+  const short = (label: number): string => (labels[label]!.length > 16 ? `${labels[label]!.slice(0, 15)}…` : labels[label]!);
   const cells = chosen.flatMap((i) => {
     const total = counts[i]!.reduce((a, b) => a + b, 0);
     return chosen.map((j) => ({

@@ -93,7 +93,7 @@ export function cautions({ findings, setup }: Comparison): readonly string[] {
     ...(dropped.length === 0
       ? []
       : [
-          `The budget had no room for ${dropped.length} cells: ${[...new Set(dropped.map((cell) => `${cell.size} rows with seed ${cell.seed}`))].join(", ")}. ${setup.drop_order}.`,
+          `The budget had no room for ${dropped.length} cell${dropped.length === 1 ? "" : "s"}: ${[...new Set(dropped.map((cell) => `${cell.size} rows with seed ${cell.seed}`))].join(", ")}. The order in which it drops: ${setup.drop_order}.`,
         ]),
     ...refused.map(({ method, message }) => `${method} took no part: ${message}`),
   ];

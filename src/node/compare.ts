@@ -84,7 +84,7 @@ export async function* compare({
       rows_sha256: hashOf(rows),
       eval_rows_sha256: hashOf(evalRows),
       group: job.group,
-      training,
+      ...Object.fromEntries(Object.entries(training).map(([name, value]) => [`training.${name}`, value])),
       search_rows: job.search_rows,
       resamples: job.resamples,
     };

@@ -6,6 +6,11 @@ export const trainJobOptions = z.strictObject({
   model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
   data: z.string().describe("training rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
   eval: z.string().nullable().default(null).describe("rows to evaluate on; without them a tenth of the training rows is held out"),
+  group: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("column of the rows to evaluate on whose values part them into groups: the model card tells how far metrics differ"),
   map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
   task: z.string().nullable().default(null).describe("the Hub's name of the task; null for what the data's columns say"),
   method: z.string().default("lora").describe("fine-tuning method"),

@@ -81,7 +81,9 @@ describe("a finished training", () => {
       metrics: { accuracy: expect.any(Number) },
       steps: 40,
       seed: 0,
-      energy: null,
+      intervals: { accuracy: { low: expect.any(Number), high: 1 } },
+      groups: null,
+      energy: { joules: expect.any(Number), measured: expect.any(Boolean), how: expect.any(String), co2_grams: expect.any(Number) },
       versions: { "peft.js": version, node: process.versions.node },
     });
   });
@@ -90,7 +92,17 @@ describe("a finished training", () => {
     const card = await readFile(join(out, "README.md"), "utf8");
     const [, head, text] = /^---\n([\s\S]*?)---\n([\s\S]*)$/.exec(card)!;
     expect(parseYaml(head!)).toMatchObject({ library_name: "peft", pipeline_tag: "text-classification", tags: ["peft.js", "lora"] });
+    expect(parseYaml(head!)["model-index"]).toMatchObject([
+      {
+        results: [
+          { task: { type: "text-classification" }, dataset: { name: "rows.jsonl", type: "rows" }, metrics: [{ type: "accuracy" }, {}, {}] },
+        ],
+      },
+    ]);
     expect(text).toContain("lora adapter for text-classification");
+    expect(text).toMatch(/\| accuracy \| [\d.]+ \| [\d.]+ to 1\.0000 \|/);
+    expect(text).toMatch(/Energy of the training: [\d.]+ kJ/);
+    expect(text).toContain("## Intended use");
     expect(text).toContain("6 rows held out");
   });
 

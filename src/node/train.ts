@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import { modelCard } from "../adapters/model-card.js";
+import { groupReport, groupsOf } from "../compare/fairness.js";
+import { bootstrapMetrics } from "../compare/intervals.js";
 import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
@@ -18,6 +20,7 @@ import { version } from "../version.js";
 import { eventLog } from "./event-log.js";
 import { checkpointFolders, checkpointsToResume, writableFolder, writeFolder } from "./folder.js";
 import { adapterPlace, type LoadedModel, type LoadOptions, loadModel } from "./load-model.js";
+import { energyMeter } from "./meters.js";
 import { type TrainJobOptions, trainJobOptions } from "./train-options.js";
 import { weightsSha256 } from "./weights-hash.js";
 
@@ -67,6 +70,9 @@ export async function* train({
     const rows = await readRows(job.data, { map: job.map });
     const evalRows = job.eval === null ? undefined : await readRows(job.eval, { map: job.map });
     const task = asked ?? taskOfRows(rows);
+    if (job.group !== null && evalRows === undefined)
+      throw new ConfigError("group parts the rows to evaluate on, and none are given", { hint: "name them with --eval" });
+    const groups = job.group === null ? undefined : groupsOf(evalRows!, job.group);
     const store = job.resume === false ? checkpointFolders(job.out) : await checkpointsToResume(job.out, job.resume);
     if (typeof given !== "object") opened = await loadModel(job.model, { threads: job.threads ?? undefined, onProgress, signal });
     const model = typeof given === "object" ? given : opened!;
@@ -78,6 +84,7 @@ export async function* train({
     const options = trainingOptions.parse(
       Object.fromEntries(Object.keys(trainingOptions.shape).map((key) => [key, job[key as keyof typeof job]])),
     );
+    const energy = energyMeter();
     const log = eventLog(join(job.out, "log.jsonl"));
     const places = Object.entries(job.adapter);
     const held = await Promise.all(
@@ -116,6 +123,11 @@ export async function* train({
       const end = { ...value, adapter: job.out };
       const result = await loop.next();
       if (result.done !== true) throw new Error("the loop went on after its end");
+      const used = energy();
+      const { evaluation, adapter } = result.value;
+      const judged = evaluation === undefined ? undefined : { task, target: adapter.head.target, ...evaluation };
+      const intervals = judged === undefined ? {} : bootstrapMetrics(judged).estimates;
+      const grouped = groups === undefined || judged?.examples.length !== groups.length ? null : groupReport(judged, job.group!, groups);
       const record = {
         task: task.name,
         labels: start!.labels,
@@ -124,10 +136,12 @@ export async function* train({
         method_config: config,
         options: { ...options, base_dtype: start!.base_dtype, data: job.data, eval: job.eval, map: job.map },
         metrics: end.metrics,
+        intervals,
+        groups: grouped,
         steps: end.step,
         seconds: end.seconds,
         peak_rss_bytes: end.peak_rss_bytes,
-        energy: null,
+        energy: used,
         seed: options.seed,
         versions: { "peft.js": version, node: process.versions.node },
       };
@@ -147,9 +161,13 @@ export async function* train({
         options,
         seconds: end.seconds,
         version,
+        evalData: job.eval ?? job.data,
+        intervals,
+        groups: grouped,
+        energy: used,
       });
       const files = {
-        ...(await adapterFiles(model, result.value.adapter)),
+        ...(await adapterFiles(model, adapter)),
         "training.json": `${JSON.stringify(record, null, 2)}\n`,
         "README.md": card,
       };

@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import { found, madeUpCell } from "./summary.fixture.js";
+
+describe("findings", () => {
+  it("name the best method where the data shows it, and say so", () => {
+    const cells = [madeUpCell("lora", 0, 300, 0.95, 300), madeUpCell("head", 0, 300, 0.6, 300)];
+    const { methods, tests, sentences, recommendation } = found(cells, 300);
+    expect(methods.map(({ method }) => method)).toEqual(["lora", "head"]);
+    expect(tests).toHaveLength(1);
+    expect(tests[0]!.adjusted).toBeLessThan(1e-6);
+    expect(sentences).toEqual([]);
+    expect(recommendation).toHaveLength(2);
+    expect(recommendation[0]).toMatch(/^For accuracy, take lora \(accuracy 0\.9\d+, 95 % interval .*larger than chance explains/);
+  });
+
+  it("say plainly what the data can't tell apart, and recommend the smaller of those", () => {
+    const cells = [madeUpCell("prefix", 0, 300, 0.9, 120), madeUpCell("lora", 0, 300, 0.9, 120), madeUpCell("ia3", 0, 300, 0.5, 120)];
+    const { sentences, recommendation, methods } = found(cells, 120);
+    const [best, second] = methods.map(({ method }) => method);
+    expect(sentences).toEqual([
+      `The data can't tell ${best} from ${second}: the differences on these 120 rows are no larger than chance makes them.`,
+    ]);
+    expect(recommendation[0]).toContain(`can't tell from ${second}`);
+    expect(recommendation[1]).toContain("for the smallest file take lora (4.0 kB)");
+  });
+
+  it("do not test on too few rows", () => {
+    const { tests, sentences } = found([madeUpCell("lora", 0, 30, 0.9, 12 * 2 - 5), madeUpCell("ia3", 0, 30, 0.2, 19)], 19);
+    expect(tests).toEqual([]);
+    expect(sentences).toEqual(["19 evaluation rows are too few for a test (20 are needed): the figures' order may be chance."]);
+  });
+
+  it("are means over seeds at the largest size, with an interval of the mean", () => {
+    const seeds = [madeUpCell("lora", 0, 300, 0.8, 200), madeUpCell("lora", 1, 300, 0.8, 200)];
+    const { methods, curves } = found([...seeds, madeUpCell("lora", 0, 50, 0.5, 200)], 200);
+    const [lora] = methods;
+    const [a, b] = seeds.map(({ metrics }) => metrics.accuracy!.value!);
+    expect(lora!.score.value).toBeCloseTo((a! + b!) / 2, 12);
+    expect(lora!.score.high! - lora!.score.low!).toBeLessThan(seeds[0]!.metrics.accuracy!.high! - seeds[0]!.metrics.accuracy!.low!);
+    expect(lora!.seed_deviation).toBeCloseTo(Math.abs(a! - b!) / Math.SQRT2, 12);
+    expect(curves.map(({ size, seeds: count }) => [size, count])).toEqual([
+      [50, 1],
+      [300, 2],
+    ]);
+  });
+
+  it("mark the Pareto front", () => {
+    const cells = [madeUpCell("aa", 0, 300, 0.7, 300), madeUpCell("bbb", 0, 300, 0.4, 300), madeUpCell("cccc", 0, 300, 0.99, 300)];
+    const front = found(cells, 300).methods.filter(({ pareto }) => pareto);
+    expect(front.map(({ method }) => method)).toEqual(["cccc", "aa"]);
+  });
+
+  it("show the rows that most methods get wrong first, and the best method's confusions", () => {
+    const { mistakes, confusion, methods } = found([madeUpCell("lora", 0, 300, 0.9, 90), madeUpCell("ia3", 0, 300, 0.7, 90)], 90);
+    const wrong = mistakes.map(({ answers }) => answers.filter((each) => each.wrong).length);
+    expect(wrong).toEqual([...wrong].sort((a, b) => b - a));
+    expect(wrong[0]).toBe(2);
+    expect(confusion!.method).toBe(methods[0]!.method);
+    expect(confusion!.counts.flat().reduce((a, b) => a + b, 0)).toBe(90);
+  });
+});
