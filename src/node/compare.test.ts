@@ -66,9 +66,13 @@ describe("a comparison", () => {
       "cell head 24",
     ]);
     expect(result.finished).toBe(true);
-    expect(told((await collect(compare(options))).events)).toEqual(
-      ["lora 48", "head 48", "lora 24", "head 24"].map((name) => `cell ${name} again`),
-    );
+    const again = await collect(compare(options));
+    expect(again.result.comparison.findings).toEqual(result.comparison.findings);
+    expect(again.result.comparison.findings.searches.map(({ method, tried }) => [method, tried.length]).sort()).toEqual([
+      ["head", 3],
+      ["lora", 3],
+    ]);
+    expect(told(again.events)).toEqual(["lora 48", "head 48", "lora 24", "head 24"].map((name) => `cell ${name} again`));
   });
 
   it("writes reports whose figures are those of peft evaluate on the same adapters, groups included", async () => {
