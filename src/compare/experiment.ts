@@ -166,7 +166,13 @@ export async function* experiment(input: ExperimentInput): AsyncGenerator<Compar
         }
       }
     }
+    for (const { name } of input.contestants) {
+      const known = searches.some(({ method }) => method === name) ? undefined : await store.search(name); // of cells that were done before
+      if (known !== undefined) searches.push(known);
+    }
     if (dropped.length > 0) yield { event: "dropped", cells: dropped, reason: `the budget of ${budget} s has no room for them` };
+    const place = ({ method }: SearchResult): number => input.contestants.findIndex(({ name }) => name === method);
+    searches.sort((a, b) => place(a) - place(b));
     return { searches, cells, refused, dropped, interrupted: input.signal.aborted };
   } finally {
     clearTimeout(timer);

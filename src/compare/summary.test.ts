@@ -44,6 +44,11 @@ describe("findings", () => {
     ]);
   });
 
+  it("say so where no method beats one answer for all rows", () => {
+    const { sentences } = found([madeUpCell("lora", 0, 300, 0.25, 90), madeUpCell("ia3", 0, 300, 0.1, 90)], 90);
+    expect(sentences.at(-1)).toMatch(/^No method is shown to be better than always answering "card" \(accuracy 0\.333\)/);
+  });
+
   it("mark the Pareto front", () => {
     const cells = [madeUpCell("aa", 0, 300, 0.7, 300), madeUpCell("bbb", 0, 300, 0.4, 300), madeUpCell("cccc", 0, 300, 0.99, 300)];
     const front = found(cells, 300).methods.filter(({ pareto }) => pareto);

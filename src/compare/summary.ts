@@ -6,6 +6,7 @@ import type { ExperimentResult, SearchResult } from "./experiment.js";
 import { type Estimate, estimate } from "./intervals.js";
 import { recommend } from "./recommendation.js";
 import { alpha, holm, pairedTest, type TestResult } from "./statistics.js";
+import { figure } from "./words.js";
 
 /** Evaluation rows below which methods are not tested against each other. */
 export const leastTestRows = 20;
@@ -127,7 +128,7 @@ export function summarize(result: ExperimentResult, task: Task, target: Target, 
           methods.map(({ method }) => method),
           cellsOf,
         );
-  const sentences = verdicts(methods, tests, rows);
+  const sentences = [...verdicts(methods, tests, rows), ...constantAnswer(methods, full, target, headline)];
   const energies = full.map(({ energy }) => energy);
   return {
     headline,
@@ -226,6 +227,25 @@ function verdicts(methods: readonly MethodSummary[], tests: readonly PairTest[],
       `The data can't tell ${method} from ${listed(same)}: the differences on these ${rows} rows are no larger than chance makes them.`,
     ];
   });
+}
+
+/** Says so where the best method is not shown to be better than one answer for all rows. */
+function constantAnswer(
+  methods: readonly MethodSummary[],
+  cells: readonly CellResult[],
+  target: Target,
+  headline: string,
+): readonly string[] {
+  const truth = cells[0]?.truth;
+  const low = methods[0]?.score.low;
+  if (target.kind !== "classes" || headline !== "accuracy" || truth == null || low == null) return [];
+  const counts = target.labels.map((_, label) => truth.filter(([id]) => id === label).length);
+  const most = Math.max(...counts);
+  const share = most / truth.length;
+  if (low > share) return [];
+  return [
+    `No method is shown to be better than always answering "${target.labels[counts.indexOf(most)]}" (accuracy ${figure(share)}): more rows, more epochs or another base model are needed before the choice matters.`,
+  ];
 }
 
 /** Names in words: `a, b and c`. */

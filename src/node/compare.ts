@@ -87,6 +87,9 @@ export async function* compare({
       ...Object.fromEntries(Object.entries(training).map(([name, value]) => [`training.${name}`, value])),
       search_rows: job.search_rows,
       resamples: job.resamples,
+      watts_per_core: job.watts_per_core,
+      grid_factor: job.grid_factor,
+      threads: job.threads,
     };
     const store = await resultFolder(job.out, identity);
     const sizes = sizesOf(job.train_sizes, rows.rows.length);
@@ -128,9 +131,6 @@ export async function* compare({
         train_sizes: sizes,
         budget: job.budget,
         drop_order: dropOrder,
-        watts_per_core: job.watts_per_core,
-        grid_factor: job.grid_factor,
-        threads: job.threads,
         versions: { "peft.js": version, node: process.versions.node },
         machine: { processor: cpus()[0]?.model.trim() ?? "unknown", cores: cpus().length, memory_bytes: totalmem() },
         made: new Date().toISOString().slice(0, 10),
