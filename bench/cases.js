@@ -1,6 +1,6 @@
 /**
  * What is measured: each method on each data set, with batches of similar and of random lengths; and a language model on prompts with
- * completions, its layers' values kept and recomputed. Both programs get the same settings.
+ * completions, its layers' values kept and recomputed; on our side also with frozen matrices in 8 bits. Otherwise both programs get the same settings.
  *
  * @typedef {object} Case
  * @property {string} name data/method/batching
@@ -35,17 +35,27 @@ const batching = {
   random: { ours: ["--no-group-by-length"], peer: [] },
 };
 
+/** Frozen matrices as the checkpoint has them, and in 8 bits; the peer's stay in float32. */
+const storing = {
+  "": [],
+  "-q8": ["--base-dtype", "q8"],
+};
+
 /** @type {readonly Case[]} */
 const encoderCases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
   methods.flatMap(({ method, peer, rate, set }) =>
-    Object.entries(batching).map(([name, flags]) => ({
-      name: `${data}/${method}/${name}`,
-      kind: /** @type {const} */ ("encoder"),
-      data,
-      library: peer.endsWith("_bn") ? /** @type {const} */ ("adapters") : /** @type {const} */ ("peft"),
-      ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours],
-      peer: ["--method", peer, "--lr", rate, ...flags.peer],
-    })),
+    Object.entries(batching).flatMap(([name, flags]) =>
+      Object.entries(storing)
+        .filter(([form]) => form === "" || method !== "full")
+        .map(([form, stored]) => ({
+          name: `${data}/${method}/${name}${form}`,
+          kind: /** @type {const} */ ("encoder"),
+          data,
+          library: peer.endsWith("_bn") ? /** @type {const} */ ("adapters") : /** @type {const} */ ("peft"),
+          ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours, ...stored],
+          peer: ["--method", peer, "--lr", rate, ...flags.peer],
+        })),
+    ),
   ),
 );
 
@@ -58,6 +68,8 @@ const targets = {
 const memory = {
   kept: { ours: [], peer: [] },
   recomputed: { ours: ["--recompute"], peer: ["--checkpointing"] },
+  "kept-q8": { ours: storing["-q8"], peer: [] },
+  "recomputed-q8": { ours: ["--recompute", ...storing["-q8"]], peer: ["--checkpointing"] },
 };
 
 /** @type {readonly Case[]} */
