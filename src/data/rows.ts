@@ -1,4 +1,4 @@
-import { type FileMetaData, parquetMetadata, parquetReadObjects } from "hyparquet";
+import type { FileMetaData } from "hyparquet";
 import Papa from "papaparse";
 import * as z from "zod";
 import { DataError, nearest, type PeftErrorOptions, UsageError } from "../errors.js";
@@ -131,6 +131,7 @@ export function parseCsv(text: string, origin: string, labelColumn = "label"): R
  * Pages may be uncompressed or Snappy; other codecs need the package `hyparquet-compressors`. Throws DataError.
  */
 export async function parseParquet(bytes: Uint8Array, origin: string): Promise<RowTable> {
+  const { parquetMetadata, parquetReadObjects } = await import("hyparquet");
   const file = bytes.slice().buffer;
   let metadata: FileMetaData;
   try {

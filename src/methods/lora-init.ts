@@ -1,6 +1,5 @@
 import type { Matrix } from "ml-matrix";
 import * as z from "zod";
-import { matrixOf, orthonormal, randomSingular, rowsOf, topSingular } from "../core/factorize.js";
 import { type InitialComputation, type Initializer, kaimingUniform, normal, zeros } from "../core/initializer.js";
 import { rowNorms as norms, transpose } from "../core/matrix.js";
 import { fillNormal, keyOf } from "../core/random.js";
@@ -47,16 +46,20 @@ export function loraStart(init: InitLoraWeights, site: LinearSite, { r, scaling 
   return { A: { kind: "computed", compute, part: 0 }, B: { kind: "computed", compute, part: 1 }, bias: zeros };
 }
 
+/** What these starts alone need: matrix decompositions, loaded when they are asked for. */
+const decompositions = (): Promise<typeof import("../core/factorize.js")> => import("../core/factorize.js");
+
 /**
  * PiSSA (Meng et al. 2024, arXiv:2404.02948, §3): with W ≈ U·S·Vᵀ of rank r, A = √(S/s)·Vᵀ and B = U·√(S/s), so that s·BA is the part of W that is
  * taken out of it. `iterations`: by subspace iteration from noise instead of exactly.
  */
 function pissa({ path, inFeatures, transposed = false }: LinearSite, r: number, scaling: number, iterations?: string): InitialComputation {
   return async ({ seed, weight }) => {
+    const { matrixOf, randomSingular, rowsOf, topSingular } = await decompositions();
     const { data, shape } = await weight(`${path}.weight`);
     const stored = matrixOf(data, shape[0]!, shape[1]!);
     const W = transposed ? stored.transpose() : stored;
-    const start = (): Matrix => noise(inFeatures, r, seed, path);
+    const start = (): Matrix => matrixOf(noise(inFeatures, r, seed, path), inFeatures, r);
     const { left, values, right } = iterations === undefined ? topSingular(W, r) : randomSingular(W, start(), Number(iterations));
     const roots = values.map((value) => Math.sqrt(value / scaling));
     return [rowsOf(right.mulRowVector(roots).transpose()), rowsOf(left.mulRowVector(roots))];
@@ -66,13 +69,15 @@ function pissa({ path, inFeatures, transposed = false }: LinearSite, r: number, 
 /** A = (N₁·Q₁)ᵀ/10 and B = N₂·Q₂/10 with noise N and Q's alternate rows Q₁ ⊥ Q₂: both are off zero though BA = 0. PEFT's `orthogonal_init`. */
 function orthogonal({ path, inFeatures, outFeatures }: LinearSite, r: number): InitialComputation {
   return async ({ seed }) => {
-    const Q = orthonormal(noise(r, r, seed, `${path}.Q`));
+    const { matrixOf, orthonormal, rowsOf } = await decompositions();
+    const Q = orthonormal(matrixOf(noise(r, r, seed, `${path}.Q`), r, r));
     const alternate = (first: number): Matrix =>
       Q.selection(
         Array.from({ length: r / 2 }, (_, i) => 2 * i + first),
         Array.from({ length: r }, (_, i) => i),
       );
-    const half = (rows: number, name: string, first: number): Matrix => noise(rows, r / 2, seed, `${path}.${name}`).mmul(alternate(first));
+    const half = (rows: number, name: string, first: number): Matrix =>
+      matrixOf(noise(rows, r / 2, seed, `${path}.${name}`), rows, r / 2).mmul(alternate(first));
     return [rowsOf(half(inFeatures, "A", 0).transpose().mul(0.1)), rowsOf(half(outFeatures, "B", 1).mul(0.1))];
   };
 }
@@ -86,8 +91,9 @@ export function rowNorms({ path, transposed = false }: LinearSite): Initializer 
   return { kind: "computed", compute, part: 0 };
 }
 
-function noise(rows: number, columns: number, seed: number, name: string): Matrix {
+/** Standard normal numbers [rows, columns]. */
+function noise(rows: number, columns: number, seed: number, name: string): Float32Array {
   const data = new Float32Array(rows * columns);
   fillNormal(data, keyOf(seed, "init", name), 0, 1);
-  return matrixOf(data, rows, columns);
+  return data;
 }

@@ -6,7 +6,6 @@ import { type CompareEvent, experiment } from "../compare/experiment.js";
 import { groupsOf } from "../compare/fairness.js";
 import { dropOrder, secondsIn } from "../compare/plan.js";
 import { type Comparison, markdownReport } from "../compare/report.js";
-import { htmlReport } from "../compare/report-html.js";
 import { summarize } from "../compare/summary.js";
 import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
@@ -136,6 +135,7 @@ export async function* compare({
         made: new Date().toISOString().slice(0, 10),
       },
     };
+    const { htmlReport } = await import("../compare/report-html.js"); // what draws plots takes a quarter of a second to load
     await writeFolder(job.out, {
       "report.json": `${JSON.stringify(comparison, null, 1)}\n`,
       "report.md": markdownReport(comparison),
