@@ -109,6 +109,16 @@ describe("peft generate", () => {
   });
 });
 
+describe("peft generate refuses flags that would change nothing", () => {
+  it.each([
+    [["--prompt", "the film", "--system", "be brief"], "a text that is continued as it is has no system message"],
+    [["--prompt", "the film", "--output", "texts.jsonl"], "--output is for the rows of --input"],
+  ])("%s", async (flags, message) => {
+    const { code, stderr } = await peft(["generate", ...model(), ...flags]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`error[E_USAGE]: ${message}\nhint: `)]);
+  });
+});
+
 describe("peft evaluate --generate", () => {
   it("adds how many answers are the completions", async () => {
     const told = await peft(["generate", "--model", at("model"), "--prompt", "the film", "--max-new-tokens", "4", "--json"]);
