@@ -109,6 +109,15 @@ describe("peft generate", () => {
   });
 });
 
+it("says of messages that are no list what they should be", async () => {
+  await writeFile(at("odd.jsonl"), lines([{ messages: [{ role: "user", content: "hats" }] }, { messages: "hats" }]));
+  const { code, stderr } = await peft(["generate", ...model(), "--input", at("odd.jsonl")]);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/error\[E_DATA\]: .*odd\.jsonl:2: "messages" is "hats", expected a list of messages/),
+  ]);
+});
+
 describe("peft generate refuses flags that would change nothing", () => {
   it.each([
     [["--prompt", "the film", "--system", "be brief"], "a text that is continued as it is has no system message"],

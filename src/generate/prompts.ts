@@ -42,14 +42,15 @@ export function textPrompt(tokenizer: Tokenizer, text: string, { chat, system }:
  */
 export function promptRow(table: RowTable, index: number, tokenizer: Tokenizer, form: PromptForm): PromptRow {
   const { messages, prompt, completion } = table.rows[index]!;
-  const said = Array.isArray(messages) ? messages : Array.isArray(prompt) ? [prompt, completion ?? []].flat() : undefined;
+  const isChat = messages !== undefined && messages !== null;
+  const said = isChat ? messages : Array.isArray(prompt) ? [prompt, completion ?? []].flat() : undefined;
   if (said === undefined) {
     const text = textColumn(table, index, "prompt") ?? textColumn(table, index, "text");
     if (text === undefined) throw missingColumn(table, index, "prompt");
     return { prompt: textPrompt(tokenizer, text, form), answer: textColumn(table, index, "completion") };
   }
   try {
-    const all = chatMessages(said, Array.isArray(messages) ? "messages" : "prompt");
+    const all = chatMessages(said, isChat ? "messages" : "prompt");
     const last = all.at(-1);
     const answered = last?.role === "assistant" && typeof last.content === "string";
     const open = [...(all[0]?.role === "system" ? [] : systemMessage(form.system)), ...(answered ? all.slice(0, -1) : all)];

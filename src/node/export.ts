@@ -4,7 +4,7 @@ import { parseOptions } from "../core/options.js";
 import { FileError } from "../errors.js";
 import { modelPlaces } from "../io/catalogue.js";
 import { ggufAdapter } from "../programs/gguf-adapter.js";
-import { writeWhole } from "./folder.js";
+import { checkFolderOf, writeWhole } from "./folder.js";
 import { type LoadedModel, type LoadOptions, loadAdapter, loadModel } from "./load-model.js";
 
 /** What `exportAdapter` may be told. */
@@ -41,6 +41,7 @@ export async function exportAdapter({
   const job = parseOptions("option", exportOptions, { ...rest, model: typeof given === "object" ? given.id : given });
   if ((await stat(job.out).catch(() => undefined)) !== undefined)
     throw new FileError(`${job.out} is there already`, { hint: "give --out another name" });
+  await checkFolderOf(job.out);
   const opened = typeof given === "object" ? undefined : await loadModel(job.model, { onProgress, signal });
   try {
     const model = typeof given === "object" ? given : opened!;
