@@ -343,7 +343,7 @@ async function trainOn(
 }
 
 async function logitsOf(model: BaseModel, adapter: Adapter | TaskHead, examples: readonly Example[]): Promise<Float32Array> {
-  const ready = await predictor(model, adapter);
+  const ready = predictor(model, adapter);
   const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();
   return logits;
