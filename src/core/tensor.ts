@@ -25,6 +25,9 @@ export interface Tensor<D extends DType = DType> {
 /** Named tensors: what goes into a session's run and what comes out of it. */
 export type Feeds = Readonly<Record<string, Tensor>>;
 
+/** Bytes of an element. */
+export const bytesPer: Readonly<Record<DType, number>> = { float32: 4, float16: 2, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 };
+
 /** Number of elements of a shape; 1 for a scalar's `[]`. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);

@@ -1,7 +1,7 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { Dim } from "../core/dims.js";
 import type { Attribute, TensorType } from "../core/graph.js";
-import type { DType, Tensor } from "../core/tensor.js";
+import { bytesPer, type DType, type Tensor } from "../core/tensor.js";
 
 /** ONNX's numbers for element types (onnx.proto, TensorProto.DataType). */
 export const elementType: Readonly<Record<DType, number>> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 };
@@ -19,7 +19,7 @@ export interface NodeProto {
 export interface ModelProto {
   readonly nodes: readonly NodeProto[];
   readonly initializers: readonly (readonly [name: string, value: Tensor])[];
-  /** Initialisers whose float32 bytes stand outside the file, under their own names. */
+  /** Initialisers whose bytes stand outside the file, under their own names. */
   readonly external: readonly (readonly [name: string, type: TensorType])[];
   readonly inputs: readonly (readonly [name: string, type: TensorType])[];
   readonly outputs: readonly (readonly [name: string, type: TensorType])[];
@@ -93,7 +93,7 @@ function encodeExternal(name: string, { dtype, shape }: TensorType): Uint8Array 
   for (const size of shape) writer.tag(1, WireType.Varint).int64(Number(size));
   writer.tag(2, WireType.Varint).int32(elementType[dtype]);
   writer.tag(8, WireType.LengthDelimited).string(name);
-  const length = 4 * shape.reduce<number>((product, size) => product * Number(size), 1);
+  const length = bytesPer[dtype] * shape.reduce<number>((product, size) => product * Number(size), 1);
   for (const [key, value] of [
     ["location", name],
     ["offset", "0"],

@@ -13,7 +13,7 @@ import { expand, gather, reshape } from "../ops/movement.js";
 import { kept, recomputed } from "../ops/recompute.js";
 import { sum } from "../ops/reduce.js";
 import type { Target, Task } from "../tasks/task.js";
-import { type BaseDtype, formOf, pickBaseDtype } from "./base-dtype.js";
+import { type BaseDtype, decodingFormOf, formOf, pickBaseDtype } from "./base-dtype.js";
 import type { BaseModel } from "./base-model.js";
 import { paramsOf } from "./program.js";
 
@@ -83,7 +83,7 @@ function build(
     headModules: taskHead.base === true ? [] : head.modules,
     attachments,
     dropout: rate,
-    form: formOf(model.baseDtype),
+    form: cached ? decodingFormOf(model.baseDtype) : formOf(model.baseDtype),
   });
   const read =
     task.onePerText && !readsWholeTexts(attachments)

@@ -36,10 +36,17 @@ export function formOf(dtype: BaseDtype): WeightForm | undefined {
   return weightForms.find(({ name }) => name === dtype);
 }
 
+/** The form of a dtype in programs that continue texts token by token. */
+export function decodingFormOf(dtype: BaseDtype): WeightForm | undefined {
+  const form = formOf(dtype);
+  return form?.decoding ?? form;
+}
+
 /** Tensors of a weight as programs read it, by the names under which they are fed: itself, or parts of the forms that store it. */
 export function storedTensors(weight: Tensor<"float32">, leaves: readonly WeightLeaf[]): Feeds {
   const whole = leaves.filter(({ part }) => part === undefined).map((leaf) => [feedName(leaf)!, weight] as const);
-  const parts = weightForms.flatMap(({ name, store }) => {
+  const forms = weightForms.flatMap((form) => [form, ...(form.decoding === undefined ? [] : [form.decoding])]);
+  const parts = forms.flatMap(({ name, store }) => {
     const own = leaves.filter(({ part }) => part?.form === name);
     if (own.length === 0) return [];
     const tensors = store(

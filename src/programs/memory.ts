@@ -1,6 +1,6 @@
 import { dimValue } from "../core/dims.js";
 import { topological, type Value } from "../core/graph.js";
-import { sizeOf } from "../core/tensor.js";
+import { bytesPer, sizeOf } from "../core/tensor.js";
 import type { Attachment } from "../methods/method.js";
 import { type ModelDropout, type TaskHead, trainGraph } from "./adapted-model.js";
 import type { BaseModel } from "./base-model.js";
@@ -82,5 +82,3 @@ export function peakBytes(outputs: Readonly<Record<string, Value>>, sizes: Reado
   }
   return peak;
 }
-
-const bytesPer = { float32: 4, float16: 2, int32: 4, int64: 8, uint8: 1, int8: 1, bool: 1 } as const;

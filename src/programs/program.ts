@@ -5,6 +5,7 @@ import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
+import { q8BlocksProductOp } from "../ops/q8-blocks.js";
 import type { CarriedTensors, HeldTensors, Runtime, Session } from "../runtime/session.js";
 import type { BaseModel, FrozenWeight } from "./base-model.js";
 
@@ -75,14 +76,15 @@ async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>
   return emit(outputs, (leaf) => baked[feedName(leaf)!]);
 }
 
-/** The frozen weights that are read by nothing but matrix products in float32. */
+/** The frozen weights that are read by nothing but matrix products of which ORT lays the matrices out: in float32, or in blocks of 8 bits. */
 function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<WeightLeaf> {
   const found = new Set<WeightLeaf>();
   const others = new Set<WeightLeaf>();
   for (const { source } of topological(Object.values(outputs))) {
     if (source.kind !== "op") continue;
     for (const [i, { source: input }] of source.inputs.entries()) {
-      if (input.kind === "weight") (source.op === gemmOp && i === 1 ? found : others).add(input);
+      const laidOut = (source.op === gemmOp && i === 1) || (source.op === q8BlocksProductOp && (i === 1 || i === 2));
+      if (input.kind === "weight") (laidOut ? found : others).add(input);
     }
   }
   return new Set([...found].filter((leaf) => !others.has(leaf)));

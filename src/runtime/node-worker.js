@@ -54,7 +54,7 @@ async function handle(request) {
   if (request.kind === "create") {
     const externalData = request.external.map((name) => {
       const data = kept.get(`${request.owner} ${name}`)?.data;
-      if (!(data instanceof Float32Array)) throw new Error(`initialiser "${name}" is not kept`);
+      if (!ArrayBuffer.isView(data)) throw new Error(`initialiser "${name}" is not kept`);
       return { path: name, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
     });
     const session = await InferenceSession.create(request.model, {
