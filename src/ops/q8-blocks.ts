@@ -45,6 +45,7 @@ function partTypes(K: number, N: number): Readonly<Record<"codes" | "steps", Ten
 /** 8 bits in blocks of 32 along the inputs of each output: q8 for programs that read a few rows at a time and train nothing. */
 export const q8Blocks: WeightForm = {
   name: "q8-blocks",
+  head: true,
   product(x, matrix, transB, addend) {
     const [side, N, K] = sideOf(matrix, transB);
     const { codes, steps } = partTypes(K, N);

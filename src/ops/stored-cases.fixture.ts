@@ -3,6 +3,7 @@ import { f32, type Tensor } from "../core/tensor.js";
 import { type DenseForm, denseProductOp } from "./dense-form.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { q8ProductOp } from "./q8.js";
+import { q8BlocksProductOp } from "./q8-blocks.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";
@@ -64,6 +65,13 @@ export const bytesForm: DenseForm = {
 };
 const bytes: Tensor = { dtype: "int8", shape: [4, 6], data: Int8Array.from({ length: 24 }, (_, i) => ((i * 5) % 7) - 3) };
 
+/** Rows with a largest magnitude of 127, so that the kernel's steps are 1. */
+const wholeRows = f32(
+  Float32Array.from({ length: 64 }, (_, i) => (i % 32 === 0 ? 127 : ((i * 37) % 201) - 100)),
+  [2, 32],
+);
+const blockCodes: Tensor = { dtype: "uint8", shape: [3, 1, 32], data: Uint8Array.from({ length: 96 }, (_, i) => (i * 89) % 256) };
+
 /** Products with stored matrices. */
 export const storedCases: readonly OpCase[] = [
   opCase({
@@ -78,6 +86,15 @@ export const storedCases: readonly OpCase[] = [
       const rows = reader(f32(Float32Array.from(roundedRows(x, 5, 6).data), [5, 6]));
       return tabulate([5, 4], (i, n) => 0.5 * scales(n) * total(6, (k) => rows(i, k) * weight(k, n)) + addend(n));
     },
+  }),
+  opCase({
+    op: q8BlocksProductOp,
+    title: "whole numbers, which 8 bits hold exactly, in one block",
+    inputs: { x: wholeRows, codes: blockCodes, steps: f32([0.5, 2, 0.25], [3, 1]), addend: f32([1, -2, 3]) },
+    shapes: { x: ["T", 32] },
+    build: ({ x, codes, steps, addend }) => apply1(q8BlocksProductOp, [x, codes, steps, addend], { K: 32, N: 3 }),
+    reference: ({ x, codes, steps, addend }) =>
+      tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - 128)) + addend(n)),
   }),
   ...[true, false].map((transB) => {
     const [K, N] = transB ? [6, 4] : [4, 6];
