@@ -58,7 +58,7 @@ describe("adapters of Python's adapters give here what they give there", () => {
       return expect(loading.then((adapter) => predictor(model, adapter))).rejects.toThrow(new RegExp(refused.error));
     const adapter = await loading;
     expect(adapter.head.task.name).toBe(task);
-    const ready = await predictor(model, adapter);
+    const ready = predictor(model, adapter);
     const wanted = parseJsonl(readFileSync(join(folder, "expected.jsonl"), "utf8"), "expected.jsonl").rows;
     const lines = readFileSync(join(set, `${task}.jsonl`), "utf8").split("\n");
     const rows = parseJsonl(lines.slice(0, wanted.length).join("\n"), "rows"); // the last is a pair, which decoders are not given

@@ -37,7 +37,7 @@ const encode = (model: BaseModel): readonly Example[] =>
   rows.rows.map((_, i) => textClassification.encode(rows, i, head.target, model.tokenizer, 32));
 
 async function logitsOf(model: BaseModel, adapter: Adapter, examples: readonly Example[]): Promise<Float32Array> {
-  const ready = await predictor(model, adapter);
+  const ready = predictor(model, adapter);
   const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();
   return logits;

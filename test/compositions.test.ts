@@ -89,7 +89,7 @@ describe.each(cells)("$what × $family", ({ family, method: name, fields }) => {
   });
 
   async function logitsOf(adapted: Parameters<typeof predictor>[1]): Promise<readonly number[]> {
-    const ready = await predictor(model, adapted);
+    const ready = predictor(model, adapted);
     const outputs = await ready.run(examples);
     await ready.dispose();
     return outputs.flatMap((row) => Array.from(row));

@@ -26,7 +26,7 @@ it.each(names)("%s gives transformers' logits, and completions as likely as ther
   const own = ["config.json", "model.safetensors"].map((file) => [file, bytes("decoders", name, file)] as const);
   const model = await openBaseModel(memoryFiles(name, Object.fromEntries([...tokenizer, ...own])), { id: name, runtime });
   const head = withoutAdapter(model, textGeneration);
-  const ready = await predictor(model, head);
+  const ready = predictor(model, head);
   const input = join(golden, "peft/cases/llama-lora-qv/input.jsonl");
   const rows = parseJsonl(readFileSync(input, "utf8"), "input.jsonl");
   const wanted = parseJsonl(readFileSync(join(golden, "decoders", name, "expected.jsonl"), "utf8"), "expected.jsonl").rows;

@@ -23,7 +23,7 @@ afterAll(() => runtime.close());
 // transformers leaves Llama 3's scaled positions out, so llama3.gguf has none.
 it.each(names)("%s.gguf gives transformers' logits", async (name) => {
   const model = await openBaseModel(await ggufModel(directory(golden), `${name}.gguf`), { id: name, runtime });
-  const ready = await predictor(model, withoutAdapter(model, textGeneration));
+  const ready = predictor(model, withoutAdapter(model, textGeneration));
   const { tokens, logits } = models[name]!;
   const example = {
     ids: Int32Array.from(tokens),

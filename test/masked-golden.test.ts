@@ -34,7 +34,7 @@ function open(name: string): Promise<BaseModel> {
 
 /** The largest gap between logits at masks, and the loss. */
 async function compare(model: BaseModel, adapted: Parameters<typeof predictor>[1], { rows }: Case) {
-  const ready = await predictor(model, adapted);
+  const ready = predictor(model, adapted);
   const examples = rows.map(
     ({ ids, masks, labels }): Example => ({
       ids: Int32Array.from(ids),

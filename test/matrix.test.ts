@@ -271,7 +271,8 @@ describe.each(cells)("$name × $family", ({ method, family }) => {
     const completions = texts.rows.map((_, i) => textGeneration.encode(texts, i, words.target, model.tokenizer, 32));
     const options = { max_steps: 30, batch_size: 4, learning_rate: rate };
     const { losses, result } = await trainOn(model, method, plain, options, { task: textGeneration, rows: texts });
-    expect(losses.at(-1)).toBeLessThan(losses[0]!);
+    // measured: llama and qwen3 fall to 0.93 or less; of GPT-2 the tiny model's logits start near 0, and prompts hardly move them: 0.9995 or less
+    expect(losses.at(-1)! / losses[0]!).toBeLessThan(family === "gpt2" ? 0.9997 : 0.95);
     const { adapter } = result;
     expect(adapter.head).toEqual(words);
     const given = await logitsOf(model, adapter, completions);
@@ -342,7 +343,7 @@ async function trainOn(
 }
 
 async function logitsOf(model: BaseModel, adapter: Adapter | TaskHead, examples: readonly Example[]): Promise<Float32Array> {
-  const ready = await predictor(model, adapter);
+  const ready = predictor(model, adapter);
   const logits = Float32Array.from((await ready.run(examples)).flatMap((row) => Array.from(row)));
   await ready.dispose();
   return logits;

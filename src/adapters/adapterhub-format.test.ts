@@ -5,9 +5,10 @@ import { AttachError, ConfigError, FileError } from "../errors.js";
 import { memoryFiles } from "../io/memory-files.js";
 import type { RawTensor } from "../io/safetensors.js";
 import { bottleneckConfig, bottleneckPresets } from "../methods/bottleneck-config.js";
-import { loadAdapter } from "../programs/adapter.js";
+import { loadAdapter, withoutAdapter } from "../programs/adapter.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { nodeRuntime } from "../runtime/node.js";
+import { textGeneration } from "../tasks/text-generation.js";
 import { filesOf, hubAdapter, jsonOf, logitsOf, shapesOf, type Written, withTensors } from "./adapterhub.fixture.js";
 import { isHubConfig } from "./adapterhub-format.js";
 
@@ -234,5 +235,40 @@ describe("tensors that do not fit", () => {
       "bert.encoder.layer.0.attention.output.adapters.default.adapter_down.0.weight: missing, expected [4,16]",
     );
     expect(error.message).toContain("bert.encoder.layer.0.output.adapters.default.adapter_down.0.weight: [4,16], not expected");
+  });
+});
+
+describe("invertible layers of a language model", () => {
+  const opened = async (): Promise<{ llama: BaseModel; files: Written }> => {
+    const llama = await openTinyModel(runtime, { family: "llama" });
+    const words = { ...withoutAdapter(llama, textGeneration), base: true };
+    return { llama, files: await filesOf(llama, await hubAdapter(llama, "seq_bn_inv", { reduction_factor: 4 }, words)) };
+  };
+
+  it("are said to be of the class that undoes them, and so are read again", async () => {
+    const { llama, files } = await opened();
+    expect(jsonOf(files, "adapter_config.json").model_class).toBe("LlamaAdapterModel");
+    expect((await loadAdapter(llama, memoryFiles("adapter", files), "text-generation")).head.task.name).toBe("text-generation");
+  });
+
+  it("that Python did not undo are refused for tokens, and read for labels and from before adapters 1.0", async () => {
+    const { llama, files } = await opened();
+    const trainedIn = (model_class: string, version = "adapters.1.3.0") =>
+      loadAdapter(llama, memoryFiles("adapter", withConfig(files, {}, { model_class, version })), "text-generation");
+    const error = await failure(() => trainedIn("LlamaForCausalLM"));
+    expect(error).toBeInstanceOf(ConfigError);
+    expect(error.message).toContain("adapter: its invertible layers were trained in Python's LlamaForCausalLM, which does not undo them");
+    expect(error.hint).toContain("AdapterModel");
+    await trainedIn("LlamaForCausalLM", "3.2.1");
+    await trainedIn("Qwen3ForCausalLM");
+    const without = await filesOf(llama, await hubAdapter(llama, "seq_bn", {}, { ...withoutAdapter(llama, textGeneration), base: true }));
+    expect(jsonOf(without, "adapter_config.json").model_class).toBe("LlamaForCausalLM");
+    await loadAdapter(llama, memoryFiles("adapter", without), "text-generation");
+  });
+
+  it("are of no matter for labels", async () => {
+    const files = await filesOf(model, await hubAdapter(model, "seq_bn_inv", { reduction_factor: 4 }));
+    const expected = await logitsOf(model, await read(files));
+    expect(await logitsOf(model, await read(withConfig(files, {}, { model_class: "BertForMaskedLM" })))).toEqual(expected);
   });
 });

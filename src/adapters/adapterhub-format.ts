@@ -10,7 +10,7 @@ import { bottleneck } from "../methods/bottleneck.js";
 import { bottleneckPresets } from "../methods/bottleneck-config.js";
 import type { Attachment } from "../methods/method.js";
 import { absentHead, isHeadParam, readHubHead } from "./adapterhub-head.js";
-import { type HubModel, hubJson, hubVersion } from "./adapterhub-json.js";
+import { type HubModel, hubJson, hubVersion, notUndoingClass, undoingModel } from "./adapterhub-json.js";
 import { type Fit, matchTensors, missingFault, type NamedParam, type PublishedAdapter, readPlaces, type WantedParam } from "./published.js";
 
 /** The weights of an adapter in AdapterHub's format: the first that is there is read, all are written, since Python asks for `.bin` by default. */
@@ -42,10 +42,12 @@ export async function readHubAdapter(files: Files, member?: string): Promise<Pub
   if (own === undefined) throw new ConfigError(`${where} has no "name"`, { hint: "the tensors' names have the adapter's name in them" });
   const source = await openTensors(files, hubWeightsFiles);
   const head = member === undefined ? await readHubHead(files) : absentHead;
+  const config = hubConfig(where, withInvertible(published, json.type, source), json.version === undefined);
   return {
     origin: files.origin,
     method: bottleneck,
-    config: hubConfig(where, withInvertible(published, json.type, source), json.version === undefined),
+    config,
+    notUndoneIn: isInvertible(config) ? notUndoingClass(json) : undefined,
     base: typeof json.model_name === "string" ? json.model_name : null,
     head: head.published,
     children: [],
@@ -65,6 +67,10 @@ export async function readHubAdapter(files: Files, member?: string): Promise<Pub
       );
     },
   };
+}
+
+function isInvertible(config: object): boolean {
+  return "inv_adapter" in config && config.inv_adapter !== null;
 }
 
 /** The fields of "config", which may also be a preset's name, or null for the usual one. */
@@ -189,7 +195,12 @@ export function writeHubAdapter(
 ): Readonly<Record<string, Uint8Array>> {
   if (!("library" in method.files)) throw new ConfigError(`${method.name} has no files in AdapterHub's format`);
   return {
-    [configFile]: hubJson({ config: method.files.publish(config), ...model, name, version: hubVersion }),
+    [configFile]: hubJson({
+      config: method.files.publish(config),
+      ...(isInvertible(config) ? undoingModel(model) : model),
+      name,
+      version: hubVersion,
+    }),
     ...hubTensorFiles(hubWeightsFiles, params, name, prefix),
   };
 }

@@ -26,3 +26,21 @@ function sorted(value: unknown): unknown {
     .sort();
   return Object.fromEntries(keys.map((key) => [key, sorted(value[key])]));
 }
+
+/**
+ * transformers' classes with a head over the vocabulary which Python's `adapters` rebuilds: in them it does not undo invertible adapters before that
+ * head, as in its own classes and as a part of a model of any other family.
+ */
+const notUndoing = /^(Bert|Roberta|XLMRoberta|DistilBert|GPT2|Llama|Mistral)(ForMaskedLM|ForCausalLM|LMHeadModel)$/;
+
+/** The class with which an adapter was trained, if invertible adapters are not undone in it; undefined for others. `adapters` before 1.0 undid them in all. */
+export function notUndoingClass({ model_class, version }: Readonly<Record<string, unknown>>): string | undefined {
+  return typeof model_class === "string" && notUndoing.test(model_class) && String(version).startsWith("adapters.")
+    ? model_class
+    : undefined;
+}
+
+/** The same model in the library's own class, where its transformers' class would not undo invertible adapters. */
+export function undoingModel(model: HubModel): HubModel {
+  return { ...model, model_class: model.model_class.replace(notUndoing, "$1AdapterModel") };
+}

@@ -76,7 +76,7 @@ export async function withTensors(files: Written, name: string, change: (tensors
 
 /** An adapter's outputs for a few texts, one after the other. */
 export async function logitsOf(model: BaseModel, adapter: NamedAdapter["adapter"]): Promise<readonly number[]> {
-  const ready = await predictor(model, adapter);
+  const ready = predictor(model, adapter);
   const outputs = await ready.run(ready.encode(tableOf(tinyRows(6).map(({ text }) => ({ text })))));
   await ready.dispose();
   return outputs.flatMap((row) => Array.from(row));

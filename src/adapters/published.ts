@@ -12,6 +12,8 @@ export interface PublishedAdapter {
   /** The base model's id as the files have it. */
   readonly base: string | null;
   readonly head: PublishedHead;
+  /** Python's class in which it was trained, where that does not undo the adapter's invertible layers before a head over the vocabulary. */
+  readonly notUndoneIn?: string | undefined;
   /** The adapters that a composition holds; none for others. */
   readonly children: readonly PublishedChild[];
   /** All tensors in its files, by their names there; a composition's start with their file's folder. */

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { requireChatTemplate } from "../data/chat.js";
 import { PeftError } from "../errors.js";
 import { type Conversation, conversation } from "../generate/conversation.js";
-import { generationFields } from "../generate/options.js";
+import { generationFields, generationPart } from "../generate/options.js";
 import { openBoard } from "../node/generate.js";
 import { loadModel } from "../node/load-model.js";
 import type { Switchboard } from "../programs/switchboard.js";
@@ -47,8 +47,7 @@ export const chatVerb = verb({
       const board = await openBoard(model, Object.entries(options.adapter), loading, options.base_dtype);
       board.use(Object.keys(options.adapter)[0] ?? null);
       await board.decoder().load(); // what it refuses is refused before anything is asked
-      const sampling = Object.fromEntries(Object.entries(options).filter(([key]) => key in generationFields));
-      return await talk(output, board, conversation(board, sampling, options.system), dialogue);
+      return await talk(output, board, conversation(board, generationPart(options), options.system), dialogue);
     } finally {
       await model.close();
     }

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { readRows } from "../data/read-rows.js";
+import { modelPlaces } from "../io/catalogue.js";
 import { openModel } from "../node/open-model.js";
 import { taskOfRows } from "../node/train.js";
 import { type PreviewPart, type PreviewToken, previewRows } from "../programs/data-preview.js";
@@ -17,7 +18,7 @@ export const dataPreviewVerb = verb({
   examples: ["peft data preview --data train.jsonl", "peft data preview --data train.csv --map text=utterance --model minilm --rows 10"],
   flags: {
     data: z.string().describe("rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
-    model: z.string().default("minilm").describe("the model that they would be fed to: a folder, a hub id, or a catalogue name"),
+    model: z.string().default("minilm").describe(`the model that they would be fed to: ${modelPlaces}`),
     task: z.string().nullable().default(null).describe("the Hub's name of the task; null for what the data's columns say"),
     map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
     max_length: z.number().int().positive().nullable().default(null).describe("longest text in tokens; the model's limit by default"),

@@ -61,7 +61,7 @@ test("a language adapter by masked language modelling, then a task on top of it,
   };
   const outputs = [];
   for (const adapter of [stack, swapped, await loadAdapterFiles(loaded, exchanged)]) {
-    const ready = await predictor(loaded, adapter);
+    const ready = predictor(loaded, adapter);
     outputs.push(Array.from((await ready.run(ready.encode({ rows: [{ text: "my card" }], origin: "x", where: String })))[0]!));
     await ready.dispose();
   }

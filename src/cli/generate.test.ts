@@ -109,6 +109,25 @@ describe("peft generate", () => {
   });
 });
 
+it("says of messages that are no list what they should be", async () => {
+  await writeFile(at("odd.jsonl"), lines([{ messages: [{ role: "user", content: "hats" }] }, { messages: "hats" }]));
+  const { code, stderr } = await peft(["generate", ...model(), "--input", at("odd.jsonl")]);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/error\[E_DATA\]: .*odd\.jsonl:2: "messages" is "hats", expected a list of messages/),
+  ]);
+});
+
+describe("peft generate refuses flags that would change nothing", () => {
+  it.each([
+    [["--prompt", "the film", "--system", "be brief"], "a text that is continued as it is has no system message"],
+    [["--prompt", "the film", "--output", "texts.jsonl"], "--output is for the rows of --input"],
+  ])("%s", async (flags, message) => {
+    const { code, stderr } = await peft(["generate", ...model(), ...flags]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`error[E_USAGE]: ${message}\nhint: `)]);
+  });
+});
+
 describe("peft evaluate --generate", () => {
   it("adds how many answers are the completions", async () => {
     const told = await peft(["generate", "--model", at("model"), "--prompt", "the film", "--max-new-tokens", "4", "--json"]);

@@ -3,7 +3,7 @@ import { readRows } from "../data/read-rows.js";
 import { UsageError } from "../errors.js";
 import { generateAll } from "../generate/batches.js";
 import { type GeneratedText, generate } from "../generate/generate.js";
-import { generationFields } from "../generate/options.js";
+import { generationFields, generationPart } from "../generate/options.js";
 import { promptRow, textPrompt } from "../generate/prompts.js";
 import { checkFolderOf, writeWhole } from "../node/folder.js";
 import { openBoard } from "../node/generate.js";
@@ -44,6 +44,8 @@ export const generateVerb = verb({
       throw new UsageError("give either --prompt TEXT or --input FILE", {
         hint: 'peft generate --model smollm2-135m --prompt "Once upon a time"',
       });
+    if (options.output !== null && options.input === null)
+      throw new UsageError("--output is for the rows of --input", { hint: "a single text comes on standard output: > FILE" });
     const rows = options.input === null ? undefined : await readRows(options.input, { map: options.map });
     if (options.output !== null) await checkFolderOf(options.output);
     const loading = { onProgress: printProgress(output), threads: options.threads ?? undefined, signal };
@@ -65,7 +67,7 @@ async function continueOne(output: Output, decoder: Decoder, options: Flags, sig
   const prompt = textPrompt(decoder.model.tokenizer, options.prompt!, options);
   await decoder.load();
   const began = performance.now();
-  const loop = generate(decoder, [prompt], samplingOf(options), { signal });
+  const loop = generate(decoder, [prompt], generationPart(options), { signal });
   for (let step = await loop.next(); ; step = await loop.next()) {
     if (step.done !== true) {
       output.stream(step.value.piece);
@@ -91,7 +93,7 @@ async function continueAll(
   await decoder.load();
   const began = performance.now();
   const onProgress = (done: number): void => output.progress(`${done} of ${prompts.length} rows`);
-  const texts = await generateAll(decoder, prompts, samplingOf(options), { batchSize: options.batch_size, signal, onProgress });
+  const texts = await generateAll(decoder, prompts, generationPart(options), { batchSize: options.batch_size, signal, onProgress });
   const seconds = (performance.now() - began) / 1000;
   signal.throwIfAborted();
   const lines = texts.map(({ text, ids, finish_reason }) => ({ text, tokens: ids.length, finish_reason }));
@@ -101,8 +103,4 @@ async function continueAll(
   const where = options.output === null ? "" : ` written to ${options.output}`;
   output.note(`${lines.length} rows${where}, ${tokens} tokens, ${(tokens / seconds).toFixed(1)} a second`);
   return 0;
-}
-
-function samplingOf(options: Flags): z.input<z.ZodObject<typeof generationFields>> {
-  return Object.fromEntries(Object.entries(options).filter(([key]) => key in generationFields));
 }

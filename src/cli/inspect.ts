@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { parseOptions } from "../core/options.js";
+import { modelPlaces } from "../io/catalogue.js";
 import { methodChoice } from "../methods/index.js";
 import { openModel, resolveEither } from "../node/open-model.js";
 import {
@@ -26,7 +27,7 @@ export const inspectVerb = verb({
     "peft inspect minilm --method lora --set r=16 --set target_modules=all-linear",
     "peft inspect my-adapter",
   ],
-  words: [["<model-or-adapter>", "a folder, a hub id org/name[@revision], or a catalogue name"]],
+  words: [["<model-or-adapter>", modelPlaces]],
   flags: {
     method: z.string().nullable().default(null).describe("show what this method would attach to, train, and need in memory"),
     set: z.record(z.string(), z.unknown()).default({}).describe("fields of the method's config: r=16, target_modules=query,value"),

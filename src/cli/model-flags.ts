@@ -1,9 +1,10 @@
 import * as z from "zod";
+import { modelPlaces } from "../io/catalogue.js";
 import { baseDtypeOption } from "../programs/base-dtype.js";
 
 /** Flags of the verbs that use a model with or without an adapter. */
 export const modelFlags = {
-  model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().default("minilm").describe(`base model: ${modelPlaces}`),
   adapter: z.string().nullable().default(null).describe("adapter: a folder or a hub id"),
   task: z.string().nullable().default(null).describe("the Hub's name of the task; the adapter names it"),
   map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),
@@ -14,7 +15,7 @@ export const modelFlags = {
 
 /** Flags of the verbs that write texts. */
 export const languageModelFlags = {
-  model: z.string().describe("language model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().describe(`language model: ${modelPlaces}`),
   system: z.string().nullable().default(null).describe("what a system message before the conversation says"),
   base_dtype: modelFlags.base_dtype,
   threads: modelFlags.threads,

@@ -47,7 +47,7 @@ export async function openPredictor(
       if ("attachment" in adapted) await board.load("default", adapted);
       return board.decoder({ adapter: "attachment" in adapted ? "default" : null });
     };
-    return { ...(await predictor(stored, adapted)), decoder, close: () => model.close() };
+    return { ...predictor(stored, adapted), decoder, close: () => model.close() };
   } catch (error) {
     await model.close();
     throw error;

@@ -70,7 +70,7 @@ export const quickstartVerb = verb({
 
       // From the files just written, as the user will.
       const adapter = await loadAdapter(model, out, loading);
-      const ready = await predictor(model, adapter);
+      const ready = predictor(model, adapter);
       const { task, target } = ready.head;
       const started = performance.now();
       const examples = ready.encode(await readRows(test));

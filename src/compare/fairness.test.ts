@@ -57,6 +57,8 @@ describe("group report", () => {
   it("refuses groups that are all too small", () => {
     const small = (): unknown => groupReport(judged(truth.slice(0, 12), answers.slice(0, 12)), "who", [..."aaaabbbbcccc"]);
     expect(small).toThrow(/too small: a 4, b 4, c 4/);
+    // before anything is trained
+    expect(() => groupsOf(tableOf([..."aaaabbbbcccc"].map((who) => ({ text: "t", who }))), "who")).toThrow(/too small: a 4, b 4, c 4/);
   });
 
   it("refuses a missing column, with a guess, and one value", () => {

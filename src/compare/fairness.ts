@@ -25,7 +25,10 @@ export interface GroupReport {
   readonly equalized_odds_difference: number | null;
 }
 
-/** The value that each row has in the group column, as text. Throws DataError where the column is missing, or all rows have the same value. */
+/**
+ * The value that each row has in the group column, as text. Throws DataError where the column is missing, all rows have the same value, or fewer
+ * than two groups have 10 rows or more.
+ */
 export function groupsOf(table: RowTable, column: string): readonly string[] {
   const there = Object.keys(table.rows[0] ?? {});
   const bare = table.rows.findIndex((row) => row[column] === undefined || row[column] === null);
@@ -44,20 +47,28 @@ export function groupsOf(table: RowTable, column: string): readonly string[] {
       hint: "choose a column with two values or more",
     });
   }
+  countedGroups(column, values);
   return values;
+}
+
+/** The names of all groups, of those that are large enough to count, and which rows each has. Throws DataError unless two count. */
+function countedGroups(
+  column: string,
+  groups: readonly string[],
+): { readonly names: readonly string[]; readonly large: readonly string[]; readonly members: ReadonlyMap<string, readonly number[]> } {
+  const names = [...new Set(groups)].sort();
+  const members = new Map(names.map((name) => [name, groups.flatMap((each, i) => (each === name ? [i] : []))]));
+  const large = names.filter((name) => members.get(name)!.length >= leastGroupRows);
+  if (large.length >= 2) return { names, large, members };
+  const sizes = names.map((name) => `${name} ${members.get(name)!.length}`);
+  throw new DataError(`the groups of "${column}" are too small: ${sizes.slice(0, 12).join(", ")}${sizes.length > 12 ? ", …" : ""}`, {
+    hint: `two groups need ${leastGroupRows} rows or more; choose a column with fewer values, or more rows`,
+  });
 }
 
 /** Metrics of each group with bootstrap intervals, and the gaps between them. Throws DataError unless two groups have 10 rows or more. */
 export function groupReport(judged: Judged, column: string, groups: readonly string[], options: IntervalOptions = {}): GroupReport {
-  const names = [...new Set(groups)].sort();
-  const members = new Map(names.map((name) => [name, groups.flatMap((each, i) => (each === name ? [i] : []))]));
-  const large = names.filter((name) => members.get(name)!.length >= leastGroupRows);
-  if (large.length < 2) {
-    const sizes = names.map((name) => `${name} ${members.get(name)!.length}`);
-    throw new DataError(`the groups of "${column}" are too small: ${sizes.slice(0, 12).join(", ")}${sizes.length > 12 ? ", …" : ""}`, {
-      hint: `two groups need ${leastGroupRows} rows or more; choose a column with fewer values, or more rows`,
-    });
-  }
+  const { names, large, members } = countedGroups(column, groups);
   const figures = names.map((group): GroupFigures => {
     const rows = members.get(group)!;
     const part = { ...judged, examples: rows.map((i) => judged.examples[i]!), outputs: rows.map((i) => judged.outputs[i]!) };

@@ -32,13 +32,6 @@ export function measured({ task, target, examples, outputs }: Judged, rows?: Arr
   return { ...metrics, loss };
 }
 
-/** The figure by which models are compared, higher is better: the task's headline metric, or minus the loss. */
-export function headlineOf(task: Task, target: Target, metrics: Metrics): number | null {
-  const name = task.headline(target);
-  const value = metrics[name] ?? null;
-  return name === "loss" && value !== null ? -value : value;
-}
-
 /**
  * Each metric and the loss with its 95 % percentile bootstrap interval over rows (Efron 1981), and the replicates of each, whose resampled rows
  * depend on the number of rows and the seed only.

@@ -1,4 +1,5 @@
 import { DataError } from "../errors.js";
+import { isRecord } from "../io/json.js";
 import { type ChatMessage, type ChatTemplate, requireChatTemplate, type Span } from "./chat.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -190,10 +191,6 @@ function commonLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): number {
   let count = 0;
   while (count < most && a[count] === b[count]) count++;
   return count;
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function shortened(text: string): string {

@@ -2,7 +2,7 @@ import type { ChatMessage } from "../data/chat.js";
 import type { Switchboard } from "../programs/switchboard.js";
 import { type GeneratedText, generate } from "./generate.js";
 import type { GenerationOptions } from "./options.js";
-import { chatPrompt } from "./prompts.js";
+import { chatPrompt, systemMessage } from "./prompts.js";
 
 /** A conversation with a model, whichever of its adapters is in use. */
 export interface Conversation {
@@ -19,7 +19,7 @@ export interface Conversation {
 
 /** A new conversation. `seed` is the first answer's; the next ones draw by the numbers after it. */
 export function conversation(board: Switchboard, options: GenerationOptions, system?: string | null): Conversation {
-  const start: readonly ChatMessage[] = system == null ? [] : [{ role: "system", content: system }];
+  const start = systemMessage(system);
   let messages = start;
   return {
     get messages() {

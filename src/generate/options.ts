@@ -34,3 +34,8 @@ export type GenerationOptions = z.input<z.ZodObject<typeof generationFields>>;
 
 /** The schema of the options. */
 export const generationOptions = z.strictObject(generationFields);
+
+/** The options of a generation among others. */
+export function generationPart(options: Readonly<Record<string, unknown>>): GenerationOptions {
+  return Object.fromEntries(Object.entries(options).filter(([key]) => key in generationFields));
+}

@@ -2,7 +2,7 @@ import { type ChatMessage, requireChatTemplate } from "../data/chat.js";
 import { chatMessages } from "../data/chat-turns.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
-import { DataError } from "../errors.js";
+import { DataError, UsageError } from "../errors.js";
 import { missingColumn, textColumn } from "../tasks/columns.js";
 import type { Prompt } from "./generate.js";
 
@@ -29,9 +29,11 @@ export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[
   return [...tokenizer.encode(text, { addSpecialTokens: false }).ids]; // the template writes them itself
 }
 
-/** A text as a prompt. Throws as `chatPrompt` does. */
+/** A text as a prompt. Throws UsageError for a system message where there is no conversation, and as `chatPrompt` does. */
 export function textPrompt(tokenizer: Tokenizer, text: string, { chat, system }: PromptForm): Prompt {
-  return chat ? chatPrompt(tokenizer, [...systemMessage(system), { role: "user", content: text }]) : text;
+  if (chat) return chatPrompt(tokenizer, [...systemMessage(system), { role: "user", content: text }]);
+  if (system == null) return text;
+  throw new UsageError("a text that is continued as it is has no system message", { hint: "--chat takes prompts as what a user says" });
 }
 
 /**
@@ -40,14 +42,15 @@ export function textPrompt(tokenizer: Tokenizer, text: string, { chat, system }:
  */
 export function promptRow(table: RowTable, index: number, tokenizer: Tokenizer, form: PromptForm): PromptRow {
   const { messages, prompt, completion } = table.rows[index]!;
-  const said = Array.isArray(messages) ? messages : Array.isArray(prompt) ? [prompt, completion ?? []].flat() : undefined;
+  const isChat = messages !== undefined && messages !== null;
+  const said = isChat ? messages : Array.isArray(prompt) ? [prompt, completion ?? []].flat() : undefined;
   if (said === undefined) {
     const text = textColumn(table, index, "prompt") ?? textColumn(table, index, "text");
     if (text === undefined) throw missingColumn(table, index, "prompt");
     return { prompt: textPrompt(tokenizer, text, form), answer: textColumn(table, index, "completion") };
   }
   try {
-    const all = chatMessages(said, Array.isArray(messages) ? "messages" : "prompt");
+    const all = chatMessages(said, isChat ? "messages" : "prompt");
     const last = all.at(-1);
     const answered = last?.role === "assistant" && typeof last.content === "string";
     const open = [...(all[0]?.role === "system" ? [] : systemMessage(form.system)), ...(answered ? all.slice(0, -1) : all)];
@@ -58,6 +61,7 @@ export function promptRow(table: RowTable, index: number, tokenizer: Tokenizer, 
   }
 }
 
-function systemMessage(system: string | null | undefined): readonly ChatMessage[] {
+/** The system message that opens a conversation; none without a text. */
+export function systemMessage(system: string | null | undefined): readonly ChatMessage[] {
   return system == null ? [] : [{ role: "system", content: system }];
 }

@@ -1,5 +1,8 @@
 import type { PackageSpec } from "./packages.js";
 
+/** What a base model may be named by, in words. */
+export const modelPlaces = "a folder, a .gguf file, a hub id org/name[@revision], or a catalogue name";
+
 /** One file of a catalogue model. */
 export interface CatalogueFile {
   readonly name: string;

@@ -122,6 +122,7 @@ interface Space {
 function placed(claims: readonly (readonly [string, Claim])[], space: Space, problems: string[]): ReadonlyMap<string, GgufEntry> {
   const { dataStart, alignment, fileSize } = space;
   const found: [string, GgufEntry][] = [];
+  const beyond: string[] = []; // of a file that was cut off hundreds: the first says it all
   for (const [name, { shape, type: number, offset }] of claims) {
     const wrong = (problem: string): void => void problems.push(`tensor ${quote(name)}: ${problem}`);
     const type = ggufTypes.get(number);
@@ -140,9 +141,11 @@ function placed(claims: readonly (readonly [string, Claim])[], space: Space, pro
     const begin = BigInt(dataStart) + offset;
     const end = begin + (numbers / BigInt(type.block)) * BigInt(type.bytes);
     if (offset % BigInt(alignment) !== 0n) wrong(`begins at byte ${offset} of the data, not at a multiple of ${alignment}`);
-    if (end > BigInt(fileSize)) wrong(`${type.name} [${shape}] ends at byte ${end}, the file has ${fileSize}: truncated?`);
+    if (end > BigInt(fileSize))
+      beyond.push(`tensor ${quote(name)}: ${type.name} [${shape}] ends at byte ${end}, the file has ${fileSize}: truncated?`);
     else found.push([name, { type, shape: shape.map(Number), begin: Number(begin), end: Number(end) }]);
   }
+  problems.push(...beyond.slice(0, 1), ...(beyond.length > 1 ? [`… and ${beyond.length - 1} more end beyond the file`] : []));
   const sorted = [...found].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
   sorted.forEach(([name, { begin }], i) => {
     const [before, { end }] = sorted[i - 1] ?? ["", { end: 0 }];

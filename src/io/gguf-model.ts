@@ -1,3 +1,4 @@
+import { transpose } from "../core/matrix.js";
 import { f32 } from "../core/tensor.js";
 import { FileError, ModelError } from "../errors.js";
 import type { Files } from "./files.js";
@@ -77,9 +78,10 @@ export async function openGgufWeights(files: Files, name: string): Promise<Tenso
     async readFloat32(path) {
       const known = names.get(path);
       if (known === undefined) throw missingTensor(where, path, tensors);
-      const { shape, data } = await file.readFloat32(known.from);
+      const stored = await file.readFloat32(known.from);
+      const { shape, data } = stored;
       if (known.heads !== undefined) return f32(fromGgufRows(data, known.heads, shape[0]!), shape);
-      return known.transposed ? f32(transposed(data, shape[0]!, shape[1]!), [shape[1]!, shape[0]!]) : f32(data, shape);
+      return known.transposed ? transpose(stored) : stored;
     },
   };
 }
@@ -159,11 +161,4 @@ async function rotaryFields(file: GgufFile, { name, metadata }: Described, where
   }
   const divisors = file.tensors.has("rope_freqs.weight") ? (await file.readFloat32("rope_freqs.weight")).data : undefined;
   return { head_dim: headDim, rope_parameters: ggufRope(metadata, name, headDim, divisors, where) };
-}
-
-/** [R, C] → [C, R]. */
-function transposed(data: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(data.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = data[r * columns + c]!;
-  return out;
 }

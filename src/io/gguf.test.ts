@@ -85,6 +85,12 @@ describe("what is wrong is said", () => {
     await expect(open(bytes)).rejects.toThrow(message);
   });
 
+  test("of a file that was cut off, the first tensor beyond its end and how many more there are", async () => {
+    await expect(open(file.slice(0, -60))).rejects.toThrow(
+      /2 faults:\n {2}tensor ".": .*truncated\?\n {2}… and 1 more end beyond the file/,
+    );
+  });
+
   test("all tensors' faults at once", async () => {
     const bytes = changed((v, all) => {
       v.setUint32(entryOf(all, "a") + 20, 16, true);

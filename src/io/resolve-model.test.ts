@@ -330,6 +330,11 @@ test("a GGUF file is a model: its config, tokenizer and weights come from the fi
       .digest("hex"),
   );
   await expect(model.files.read("vocab.txt")).rejects.toThrow(/tiny\.gguf gives no vocab\.txt, only config\.json/);
+  await expect(resolveModel(join(home, "tine.gguf"), options())).rejects.toMatchObject({
+    code: "E_FILE",
+    hint: expect.stringContaining("tiny.gguf"),
+  });
+  await expect(resolveModel("tine.gguf", options())).rejects.toThrow("there is no file tine.gguf");
 });
 
 test("a folder or a hub model with GGUF files only names them", async () => {

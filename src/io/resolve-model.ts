@@ -41,6 +41,7 @@ const metadata = [
   "special_tokens_map.json",
   "chat_template.jinja",
 ] as const;
+const ggufEnding = ".gguf";
 const weightIndex = z.object({ weight_map: z.record(z.string(), z.string()) });
 const forms = `a folder with config.json and ${weightNames[0]}, a .gguf file, a hub id (org/name or org/name@revision), or a catalogue name`;
 
@@ -99,12 +100,12 @@ export async function resolveAdapter(name: string, options: ResolveOptions): Pro
 
 async function localModel(name: string, path: string, isFolder: boolean): Promise<ResolvedModel> {
   if (!isFolder) {
-    if (!path.endsWith(".gguf")) throw new FileError(`${name} is a file, not a folder`, { hint: `a model is ${forms}` });
+    if (!path.endsWith(ggufEnding)) throw new FileError(`${name} is a file, not a folder`, { hint: `a model is ${forms}` });
     const files = await ggufModel(directory(dirname(path)), basename(path));
     return { files, path, id: name, revision: null, source: "directory", describe: `model ${name} (local file)` };
   }
   if (!(await holds(path, "config.json"))) {
-    const packed = (await readdir(path)).filter((each) => each.endsWith(".gguf")).sort();
+    const packed = (await readdir(path)).filter((each) => each.endsWith(ggufEnding)).sort();
     if (packed.length > 0) {
       throw new ModelError(`the folder ${name} holds no config.json, but ${packed.join(", ")}`, {
         hint: `give the file: --model ${join(name, packed[0]!)}`,
@@ -217,7 +218,7 @@ function modelFiles(id: string): Wanted {
 
 /** What to do with a repository of GGUF files: which of them is meant cannot be guessed. */
 function ggufHint(id: string, names: ReadonlySet<string>): string | undefined {
-  const packed = [...names].filter((name) => name.endsWith(".gguf")).sort();
+  const packed = [...names].filter((name) => name.endsWith(ggufEnding)).sort();
   if (packed.length === 0) return undefined;
   const listed = `${packed.slice(0, 6).join(", ")}${packed.length > 6 ? `, … (${packed.length})` : ""}`;
   return `it holds GGUF files (${listed}): fetch one (hf download ${id} ${packed[0]}) and give its path`;
@@ -281,13 +282,18 @@ async function hubName(
   const parent = dirname(path);
   const siblings = await readdir(parent).catch(() => undefined);
   const separated = /[/\\]/.test(name);
-  const pathLike = /^(\.{0,2}[/\\]|~|[A-Za-z]:[/\\]|\.{1,2}$)/.test(name) || (separated && (siblings !== undefined || name.includes("\\")));
+  const isFile = name.endsWith(ggufEnding);
+  const pathLike =
+    isFile || /^(\.{0,2}[/\\]|~|[A-Za-z]:[/\\]|\.{1,2}$)/.test(name) || (separated && (siblings !== undefined || name.includes("\\")));
   const near = nearest(basename(path), siblings ?? []);
   if (pathLike) {
     const sibling = near === undefined ? undefined : `did you mean ${join(dirname(name), near)}?`;
-    throw new FileError(`there is no folder ${name}${siblings === undefined ? ` (nor its parent ${dirname(name)})` : ""}`, {
-      hint: sibling ?? `expected ${expected}`,
-    });
+    throw new FileError(
+      `there is no ${isFile ? "file" : "folder"} ${name}${siblings === undefined ? ` (nor its parent ${dirname(name)})` : ""}`,
+      {
+        hint: sibling ?? `expected ${expected}`,
+      },
+    );
   }
   const match = /^(?<id>[\w-][\w.-]*(?:\/[\w-][\w.-]*)?)(?:@(?<revision>[\w][\w./-]*))?$/.exec(name);
   const id = match?.groups?.id;

@@ -1,7 +1,7 @@
 import { sizeOf, type Tensor } from "../core/tensor.js";
 
-/** A value that a GGUF file's metadata may get here; whole numbers are written as uint32 unless they are marked as floats. */
-export type GgufField = string | { readonly u32: number } | { readonly f32: number };
+/** A value that a GGUF file's metadata may get here. */
+export type WrittenField = string | { readonly u32: number } | { readonly f32: number };
 
 const ALIGNMENT = 32;
 
@@ -10,7 +10,7 @@ const ALIGNMENT = 32;
  * round.
  */
 export function writeGguf(
-  metadata: Readonly<Record<string, GgufField>>,
+  metadata: Readonly<Record<string, WrittenField>>,
   tensors: ReadonlyMap<string, Tensor<"float32">>,
 ): Uint8Array<ArrayBuffer> {
   const parts: Uint8Array[] = [];

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { parseOptions } from "../core/options.js";
 import { ConfigError, nearest } from "../errors.js";
+import { modelPlaces } from "../io/catalogue.js";
 import { loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import { combinationNamed } from "../programs/combine.js";
@@ -9,7 +10,7 @@ import { adapterPlace, type LoadedModel, type LoadOptions, loadAdapter, loadMode
 
 /** What `combine` may be told. */
 export const combineOptions = z.strictObject({
-  model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().default("minilm").describe(`base model: ${modelPlaces}`),
   adapter: z.record(z.string(), z.string()).describe("the adapters by names of your choice: a=adapters/a"),
   type: z.string().describe("linear or cat for lora; stack, average or fuse for adapter layers"),
   weights: z.array(z.number()).nullable().default(null).describe("a number for each adapter, in their order: 0.7,0.3"),

@@ -43,6 +43,16 @@ const told = (events: readonly { readonly event: string }[]): string[] =>
   });
 
 describe("a comparison", () => {
+  it("leaves no record behind where its sizes are none, and needs rows to judge on", async () => {
+    const out = join(folder, "never");
+    await expect(collect(compare({ ...options, out, train_sizes: "ten" }))).rejects.toThrow(/train_sizes: "ten" is no number of rows/);
+    const data = join(folder, "two.jsonl");
+    await writeFile(data, '{"text":"a","label":"x"}\n{"text":"b","label":"y"}\n');
+    const bare = { ...options, out, data, eval: null, group: null };
+    await expect(collect(compare(bare))).rejects.toThrow(/two\.jsonl: 2 rows are too few to hold any out to judge on/);
+    await expect(stat(out)).rejects.toThrow(/ENOENT/);
+  });
+
   it("stops at a signal, goes on where it was, and repeats nothing", { timeout: 120_000 }, async () => {
     const stop = new AbortController();
     const loop = compare({ ...options, signal: stop.signal });

@@ -11,7 +11,7 @@ import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
 import { type RowTable, someRows } from "../data/rows.js";
 import { holdOut } from "../data/split.js";
-import { ConfigError } from "../errors.js";
+import { ConfigError, DataError } from "../errors.js";
 import { methodChoice } from "../methods/index.js";
 import { headToTrain } from "../programs/adapter.js";
 import { taskNamed } from "../tasks/index.js";
@@ -69,6 +69,10 @@ export async function* compare({
     const split = given_eval === undefined ? holdOut(all.rows.length, heldOutShare, 0, labels) : undefined;
     const rows = split === undefined ? all : someRows(all, split.train);
     const evalRows = given_eval ?? someRows(all, split!.held);
+    if (evalRows.rows.length === 0) {
+      throw new DataError(`${all.origin}: ${all.rows.length} rows are too few to hold any out to judge on`, { hint: "give --eval" });
+    }
+    const sizes = sizesOf(job.train_sizes, rows.rows.length);
     const groups = job.group === null ? undefined : { column: job.group, values: groupsOf(evalRows, job.group) };
     const training = trainingOptions.parse({
       epochs: job.epochs,
@@ -91,7 +95,6 @@ export async function* compare({
       threads: job.threads,
     };
     const store = await resultFolder(job.out, identity);
-    const sizes = sizesOf(job.train_sizes, rows.rows.length);
     const result = yield* experiment({
       model,
       head,

@@ -2,13 +2,14 @@ import { stat } from "node:fs/promises";
 import * as z from "zod";
 import { parseOptions } from "../core/options.js";
 import { FileError } from "../errors.js";
+import { modelPlaces } from "../io/catalogue.js";
 import { ggufAdapter } from "../programs/gguf-adapter.js";
-import { writeWhole } from "./folder.js";
+import { checkFolderOf, writeWhole } from "./folder.js";
 import { type LoadedModel, type LoadOptions, loadAdapter, loadModel } from "./load-model.js";
 
 /** What `exportAdapter` may be told. */
 export const exportOptions = z.strictObject({
-  model: z.string().describe("the adapter's base model: a folder, a .gguf file, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().describe(`the adapter's base model: ${modelPlaces}`),
   adapter: z.string().describe("adapter: a folder or a hub id"),
   format: z.enum(["gguf"]).default("gguf").describe("gguf: a LoRA for llama.cpp and what is built on it"),
   out: z.string().describe("the file to write, which must not be there yet"),
@@ -40,6 +41,7 @@ export async function exportAdapter({
   const job = parseOptions("option", exportOptions, { ...rest, model: typeof given === "object" ? given.id : given });
   if ((await stat(job.out).catch(() => undefined)) !== undefined)
     throw new FileError(`${job.out} is there already`, { hint: "give --out another name" });
+  await checkFolderOf(job.out);
   const opened = typeof given === "object" ? undefined : await loadModel(job.model, { onProgress, signal });
   try {
     const model = typeof given === "object" ? given : opened!;

@@ -31,7 +31,7 @@ export interface LoadedModel extends BaseModel {
 }
 
 /**
- * Loads a base model: a folder, a hub id `org/name[@revision]`, or a catalogue name such as `minilm`. Downloads what is not cached.
+ * Loads a base model: a folder, a `.gguf` file, a hub id `org/name[@revision]`, or a catalogue name such as `minilm`. Downloads what is not cached.
  * Throws FileError, ModelError, ConfigError, WeightError or NetworkError.
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LoadedModel> {

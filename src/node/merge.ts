@@ -3,6 +3,7 @@ import { maxAbsDifference } from "../core/matrix.js";
 import { parseOptions } from "../core/options.js";
 import { readRows } from "../data/read-rows.js";
 import { NumericError } from "../errors.js";
+import { modelPlaces } from "../io/catalogue.js";
 import { directory } from "../io/directory.js";
 import { isRecord } from "../io/json.js";
 import { withoutAdapter } from "../programs/adapter.js";
@@ -23,7 +24,7 @@ const folders = {
 
 /** What `merge` may be told. */
 export const mergeOptions = z.strictObject({
-  model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().default("minilm").describe(`base model: ${modelPlaces}`),
   ...folders,
   data: z.string().nullable().default(null).describe("rows on which merged and unmerged outputs are compared; sample texts by default"),
   map: z.record(z.string(), z.string()).default({}).describe("columns to rename: text=utterance,label=intent"),

@@ -1,9 +1,10 @@
 import * as z from "zod";
+import { modelPlaces } from "../io/catalogue.js";
 import { trainingOptions } from "../train/options.js";
 
 /** All that `train` may be told: what to train on what, besides how. Flags, YAML keys, types and help come from this one record. */
 export const trainJobOptions = z.strictObject({
-  model: z.string().default("minilm").describe("base model: a folder, a hub id org/name[@revision], or a catalogue name"),
+  model: z.string().default("minilm").describe(`base model: ${modelPlaces}`),
   data: z.string().describe("training rows: a .jsonl, .csv or .parquet file, or hf:dataset/id[:config][:split]"),
   eval: z.string().nullable().default(null).describe("rows to evaluate on; without them a tenth of the training rows is held out"),
   group: z

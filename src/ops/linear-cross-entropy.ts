@@ -63,7 +63,7 @@ export const linearCrossEntropyOp: OpDef<ChunkAttrs> = {
 };
 
 /** How many of L rows (int64 [1]) each chunk takes, int64 [chunks]: all of the same size, but for the last ones, which may be empty. */
-function chunkSizes(e: Emitter, rows: string, { chunks, least }: ChunkAttrs): string {
+export function chunkSizes(e: Emitter, rows: string, { chunks, least }: ChunkAttrs): string {
   const counts = (first: number): string => e.constant(i64(Array.from({ length: chunks }, (_, i) => first + i)));
   const even = e.node("Div", [e.node("Add", [rows, e.constant(i64([chunks - 1]))])[0]!, e.constant(i64([chunks]))])[0]!;
   const [size] = e.node("Max", [even, e.constant(i64([least]))]);
@@ -72,16 +72,23 @@ function chunkSizes(e: Emitter, rows: string, { chunks, least }: ChunkAttrs): st
 }
 
 /**
- * The losses [L, 1] of logits that are a product of rows with a frozen table, and its frozen bias where it has one, without those logits;
- * undefined for any other logits, such as those of a table that is trained.
+ * The rows [L, D], the frozen table [V, D] and, where there is one, the frozen bias [V] that logits are a product of; undefined for any other
+ * logits, such as those of a table that is trained.
  */
-export function linearCrossEntropy(logits: Value, classes: Value): Value | undefined {
+export function frozenLayer(logits: Value): readonly [hidden: Value, table: Value, ...bias: Value[]] | undefined {
   const { source } = logits;
   if (source.kind !== "op" || source.op !== gemmOp) return undefined;
   const [hidden, table, bias] = source.inputs;
   const { transA, transB, alpha } = source.attrs as ProductAttrs;
   const frozen = [table!, ...(bias === undefined ? [] : [bias])].every((each) => each.source.kind === "weight");
   if (!frozen || transA || !transB || alpha !== 1 || (bias !== undefined && bias.shape.length !== 1)) return undefined;
-  const inputs = [hidden!, table!, classes, ...(bias === undefined ? [] : [bias])];
-  return apply1(linearCrossEntropyOp, inputs, { chunks: 8, least: 128 });
+  return [hidden!, table!, ...(bias === undefined ? [] : [bias])];
+}
+
+/** The losses [L, 1] of logits of a frozen output layer, without those logits; undefined for any other logits. */
+export function linearCrossEntropy(logits: Value, classes: Value): Value | undefined {
+  const layer = frozenLayer(logits);
+  if (layer === undefined) return undefined;
+  const [hidden, table, ...bias] = layer;
+  return apply1(linearCrossEntropyOp, [hidden, table, classes, ...bias], { chunks: 8, least: 128 });
 }

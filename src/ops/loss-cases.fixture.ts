@@ -1,5 +1,6 @@
 import { apply1 } from "../core/graph.js";
 import { f32, i32 } from "../core/tensor.js";
+import { foretoldOp } from "./foretold.js";
 import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
@@ -31,8 +32,56 @@ function linearCase(rows: number, chunks: number, least: number): OpCase {
   });
 }
 
-/** Cases of the ops in loss.ts and linear-cross-entropy.ts. */
+/** A row's number of foretold: its loss, or of its likeliest classes, the first of equals before the others, one's id or log-probability. */
+function foretoldAt(C: number, logit: (j: number) => number, own: number, column: number): number {
+  const lossOfClass = (j: number): number => lossOf(C, logit, j);
+  if (column === 0) return own < 0 ? Number.NaN : lossOfClass(own);
+  const order = Array.from({ length: C }, (_, j) => j).sort((a, b) => logit(b) - logit(a) || a - b);
+  const id = order[Math.floor((column - 1) / 2)]!;
+  return column % 2 === 1 ? id : -lossOfClass(id);
+}
+
+/** `rows` rows over a table of 7 classes, of which the last two are equal and the likeliest of some rows; every other row's class is not known. */
+function foretoldCase(rows: number, top: number, biased: boolean): OpCase {
+  const weights = randomTensor([7, 3], "table", -2, 2);
+  weights.data.copyWithin(18, 15, 18);
+  const inputs = {
+    hidden: randomTensor([rows, 3], "hidden", -2, 2),
+    table: weights,
+    classes: i32(Int32Array.from({ length: rows }, (_, i) => (i % 2 === 0 ? (3 * i + 1) % 7 : -1))),
+    bias: f32(biased ? [1, -1, 0.5, 2, 0, 1, 1] : [0, 0, 0, 0, 0, 0, 0]),
+  };
+  return opCase({
+    op: foretoldOp,
+    title: `${rows} rows in chunks, ${top} classes, ${biased ? "with" : "without"} a bias`,
+    inputs,
+    shapes: { hidden: ["L", 3], classes: ["L"] },
+    sizes: { L: rows },
+    fixed: ["hidden", "table", "bias"],
+    build: ({ hidden, table, classes, bias }) =>
+      apply1(foretoldOp, [hidden, classes, table, ...(biased ? [bias] : [])], { top, chunks: 4, least: 2 }),
+    reference: ({ hidden, table, classes, bias }) =>
+      tabulate([rows, 1 + 2 * top], (i, column) =>
+        foretoldAt(7, (j) => bias(j) + total(3, (d) => hidden(i, d) * table(j, d)), classes(i), column!),
+      ),
+  });
+}
+
+/** Cases of the ops in loss.ts, linear-cross-entropy.ts and foretold.ts. */
 export const lossCases: readonly OpCase[] = [
+  foretoldCase(3, 1, true),
+  foretoldCase(11, 5, true),
+  foretoldCase(1, 7, false),
+  opCase({
+    op: foretoldOp,
+    title: "of logits as they are, as far apart as 200",
+    inputs: { logits: f32([100, -100, 0.5, 3, 3, -2], [2, 3]), classes: i32([1, 2]) },
+    shapes: { logits: ["L", 3], classes: ["L"] },
+    sizes: { L: 2 },
+    fixed: ["logits"],
+    build: ({ logits, classes }) => apply1(foretoldOp, [logits, classes], { top: 2, chunks: 4, least: 1 }),
+    reference: ({ logits, classes }) => tabulate([2, 5], (i, column) => foretoldAt(3, (j) => logits(i, j), classes(i), column!)),
+  }),
   linearCase(3, 8, 1),
   linearCase(8, 8, 1),
   linearCase(11, 4, 1),

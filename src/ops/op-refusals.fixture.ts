@@ -3,6 +3,7 @@ import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
+import { foretoldOp } from "./foretold.js";
 import { gemmOp, matmulOp } from "./linear.js";
 import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
@@ -183,6 +184,18 @@ export const refusals: readonly Refusal[] = [
       types,
       { chunks: 8, least: 1 },
       `got ${types.map(show).join(", ")}; expected hidden [L, D], a table [V, D], int32 classes [L] and perhaps a bias [V]`,
+    ),
+  ),
+  ...[
+    [float("L", 5), int("T")],
+    [float("L", 5), int("L"), float(9, 4)],
+    [float("L", 1), int("L")],
+  ].map((types) =>
+    refusal(
+      foretoldOp,
+      types,
+      { top: 2, chunks: 8, least: 1 },
+      `got ${types.map(show).join(", ")}; expected rows [L, D], int32 classes [L] and perhaps a table [V, D] and a bias [V], V at least 2`,
     ),
   ),
   refusal(afterOp, [float("T", 2), float("B", 2)], null, "got float32[T,2], float32[B,2]; expected two values of one shape"),

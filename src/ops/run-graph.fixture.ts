@@ -114,7 +114,7 @@ export function expectClose(
   expect(actual?.shape).toEqual(expected.shape);
   for (const [i, value] of Array.from(actual!.data, Number).entries()) {
     const wanted = expected.data[i]!;
-    if (!(Math.abs(value - wanted) <= tolerance * (1 + Math.abs(wanted))))
+    if (!(Object.is(value, wanted) || Math.abs(value - wanted) <= tolerance * (1 + Math.abs(wanted))))
       expect.fail(`element ${i} of [${expected.shape}]: got ${value}, expected ${wanted}`);
   }
 }

@@ -148,6 +148,21 @@ export function forwardGraph(model: BaseModel, head: TaskHead, attachments: read
   return { logits: build(model, head, attachments).logits };
 }
 
+/**
+ * The graph of a forward pass for a task: packed rows and the loss's inputs in, out `kept` [L, width], what the task keeps of the head's
+ * outputs; `logits` where it keeps all of them, or they are wanted `whole`.
+ */
+export function outputGraph(
+  model: BaseModel,
+  head: TaskHead,
+  attachments: readonly Attachment[],
+  whole = false,
+): { readonly logits: Value } | { readonly kept: Value } {
+  const { logits, batch } = build(model, head, attachments);
+  const { keep } = head.task;
+  return keep === undefined || whole ? { logits } : { kept: keep.of(logits, batch) };
+}
+
 /** The graph of a pass that continues texts: further rows and the cached keys and values in, `logits` [L, outputs] and all keys and values out. */
 export function decodeGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
   const { logits, present } = build(model, head, attachments, { cached: true });

@@ -53,9 +53,20 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const json = (await files.size("training.json")) === undefined ? {} : await readJson(files, "training.json");
   const record: TrainingRecord = isRecord(json) ? json : {};
   const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
+  checkUndone(published, head);
   const attachment = attachPublished(model, head, published);
   const graph = forwardGraph(model, head, [attachment]);
   return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
+}
+
+/** Throws ConfigError for an adapter, or a composition's first, whose invertible layers Python did not undo before the head, where here they are. */
+function checkUndone({ origin, notUndoneIn, children }: PublishedAdapter, { target, layers }: TaskHead): void {
+  const trainedIn = notUndoneIn ?? children[0]?.adapter.notUndoneIn;
+  if (trainedIn === undefined || target.kind !== "tokens" || layers !== undefined) return;
+  throw new ConfigError(
+    `${origin}: its invertible layers were trained in Python's ${trainedIn}, which does not undo them before its head; here they always are, so that other tokens would come out`,
+    { hint: `train it in Python's AdapterModel class with a head of its own, or here; for tasks with labels it can be used as it is` },
+  );
 }
 
 /** An adapter's parameters in the forward pass, without the head's, by their paths. */

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { failure } from "../../test/failure.fixture.js";
 import { addProduct, maxAbsDifference } from "../core/matrix.js";
 import { fillUniform, keyOf } from "../core/random.js";
 import { f32, type Tensor } from "../core/tensor.js";
@@ -128,6 +129,10 @@ describe("what the layout cannot express is refused by name", () => {
     const model = await opened("llama");
     const ia3 = await adapterOf(model, "ia3", {});
     expect(() => ggufAdapter(model, ia3)).toThrow(/the method ia3: expected lora/);
+    expect((await failure(() => ggufAdapter(model, ia3))).hint).toMatch(/^merge the adapter/);
+    const prompt = await adapterOf(model, "prompt-tuning", {});
+    const { hint } = await failure(() => ggufAdapter(model, prompt));
+    expect(hint).toMatch(/^llama\.cpp has no place for it: .* virtual tokens in front of each text$/);
     const head: TaskHead = { task: textClassification, target: { kind: "classes", labels: ["a", "b"] } };
     const classifier = await adapterOf(model, "lora", { target_modules: ["q_proj"] }, head);
     expect(() => ggufAdapter(model, classifier)).toThrow(/the task text-classification/);

@@ -3,12 +3,13 @@ import { ConfigError } from "../errors.js";
 import { type GgufArchitecture, ggufArchitectures, ggufName } from "../io/gguf-architectures.js";
 import { toGgufRows } from "../io/gguf-rows.js";
 import { isRecord } from "../io/json.js";
-import { type GgufField, writeGguf } from "../io/write-gguf.js";
+import { type WrittenField, writeGguf } from "../io/write-gguf.js";
 import { type LoraConfig, type LoraPlan, lora } from "../methods/lora.js";
 import { isResidual } from "../methods/lora-init.js";
 import type { Attachment } from "../methods/method.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
+import { mergeObstacle } from "./merge.js";
 
 /** A LoRA adapter in one file, as llama.cpp reads it. */
 export interface GgufAdapter {
@@ -34,7 +35,8 @@ export function ggufAdapter(model: BaseModel, { attachment, params, head }: Adap
   if (head.task.name !== "text-generation") faults.push(`the task ${head.task.name}: llama.cpp's adapters change a language model only`);
   if (!isLora(attachment)) {
     faults.push(`the method ${attachment.method.name}: expected lora`);
-    throw refused(faults);
+    const obstacle = mergeObstacle(attachment.method);
+    throw refused(faults, obstacle === undefined ? merging : `llama.cpp has no place for it: ${obstacle}`);
   }
   const { config, plan } = attachment;
   faults.push(...loraFaults(config));
@@ -53,7 +55,7 @@ export function ggufAdapter(model: BaseModel, { attachment, params, head }: Adap
     tensors.set(`${layer.name}.lora_b`, reordered(scaled(B, (scaling * r) / config.lora_alpha), headsOf(model, architecture, layer.heads)));
   }
   if (faults.length > 0) throw refused(faults);
-  const metadata: Readonly<Record<string, GgufField>> = {
+  const metadata: Readonly<Record<string, WrittenField>> = {
     "general.type": "adapter",
     "general.architecture": name,
     "general.name": `LoRA for ${model.id}`,
@@ -84,10 +86,10 @@ function loraFaults(c: LoraConfig): readonly string[] {
   ];
 }
 
-function refused(faults: readonly string[]): ConfigError {
-  return new ConfigError(`llama.cpp's adapter file cannot express:\n  ${faults.join("\n  ")}`, {
-    hint: "merge the adapter into its base (peft merge) and convert the checkpoint with llama.cpp",
-  });
+const merging = "merge the adapter into its base (peft merge) and convert the checkpoint with llama.cpp";
+
+function refused(faults: readonly string[], hint = merging): ConfigError {
+  return new ConfigError(`llama.cpp's adapter file cannot express:\n  ${faults.join("\n  ")}`, { hint });
 }
 
 /** Heads of a reordered tensor by the model's config; undefined for others. */

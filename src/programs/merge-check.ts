@@ -26,7 +26,7 @@ export async function outputDifference(
   rows: RowTable,
 ): Promise<number> {
   const outputs = async (...model: Parameters<typeof predictor>): ReturnType<Predictor["run"]> => {
-    const ready = await predictor(...model);
+    const ready = predictor(...model);
     try {
       return await ready.run(ready.encode(withoutColumns(rows, ready.head.task.columns.labels)), true);
     } finally {

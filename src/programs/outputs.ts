@@ -5,12 +5,12 @@ import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
 const maxPlaces = 2048;
-/** Numbers that a head may give for one batch, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
+/** Numbers that a head may give for one batch where all of them are wanted, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
 const maxOutputs = 2 ** 22;
 
 /**
- * Runs a forward program over examples, in batches of similar length; the outputs stand in the examples' order. `whole` keeps all of them,
- * also where the task would keep less.
+ * Runs the program of an `outputGraph` over examples, in batches of similar length; the outputs stand in the examples' order. `whole` says that
+ * the program gives all outputs of the head, also where the task would keep less.
  */
 export async function runExamples(
   program: Program,
@@ -20,10 +20,10 @@ export async function runExamples(
   packing: Packing,
   whole = false,
 ): Promise<Outputs> {
-  const width = task.outputs(target);
   const keep = whole ? undefined : task.keep;
+  const width = keep?.width ?? task.outputs(target);
   const rowsOf = ({ reads }: Example): number => reads?.length ?? 1;
-  const outputs = examples.map((example) => new Float32Array((keep?.width ?? width) * rowsOf(example)));
+  const outputs: Float32Array[] = [];
   const batches = batchesByLength(
     examples.map(({ ids }) => ids.length + packing.virtualTokens),
     examples.map(rowsOf),
@@ -33,14 +33,12 @@ export async function runExamples(
     const texts = rows.map((row) => examples[row]!);
     const packed = packTexts(texts, packing);
     const results = await program.run({ batch: { ...packed.feeds, ...task.feeds(packed, texts, target) }, params });
-    const data = results.logits!.data as Float32Array;
+    const data = results[keep === undefined ? "logits" : "kept"]!.data as Float32Array;
     let at = 0;
     for (const row of rows) {
-      const example = examples[row]!;
-      for (let i = 0; i < rowsOf(example); i++, at += width) {
-        const logits = data.subarray(at, at + width);
-        outputs[row]!.set(keep?.of(logits, example.labels?.[i]) ?? logits, i * (keep?.width ?? width));
-      }
+      const size = width * rowsOf(examples[row]!);
+      outputs[row] = data.slice(at, at + size);
+      at += size;
     }
   }
   return outputs;

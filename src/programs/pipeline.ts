@@ -2,7 +2,7 @@ import type { Value } from "../core/graph.js";
 import type { RowTable } from "../data/rows.js";
 import type { Attachment } from "../methods/method.js";
 import type { Example, LossScope, Outputs } from "../tasks/task.js";
-import { forwardGraph, type TaskHead } from "./adapted-model.js";
+import { outputGraph, type TaskHead } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
 import type { BaseModel } from "./base-model.js";
 import { continuationGraph, type Decoder, type DecoderProgram, decoder } from "./decode.js";
@@ -14,15 +14,15 @@ import { loadProgram, type Program, type ProgramInputs } from "./program.js";
 export interface AdaptedModel {
   readonly head: TaskHead;
   readonly attachments: readonly Attachment[];
-  /** Builds the forward pass. */
-  graph(): { readonly logits: Value };
+  /** Builds the forward pass: what the task keeps of the head's outputs, or all of them where they are wanted whole. */
+  graph(whole?: boolean): Readonly<Record<string, Value>>;
   /** Builds the pass that continues texts. Throws ModelError or ConfigError where the model writes none. */
   continuation(): Readonly<Record<string, Value>>;
   /** Continues texts by the program of `continuation()`, its graph. */
   decoder(graph: Readonly<Record<string, Value>>, program: DecoderProgram, params: ProgramInputs["params"]): Decoder;
   /** Rows to examples. Throws DataError with file and line. */
   encode(rows: RowTable, maxLength?: number | null, scope?: LossScope): readonly Example[];
-  /** The head's outputs by the program of `graph()`, or what the task keeps of them unless they are wanted whole, in the examples' order. */
+  /** What the program of `graph(whole)` gives, in the examples' order. */
   run(program: Program, params: ProgramInputs["params"], examples: readonly Example[], whole?: boolean): Promise<Outputs>;
 }
 
@@ -36,7 +36,7 @@ function withAttachments(model: BaseModel, head: TaskHead, attachments: readonly
   return {
     head,
     attachments,
-    graph: () => forwardGraph(model, head, attachments),
+    graph: (whole) => outputGraph(model, head, attachments, whole),
     continuation: () => continuationGraph(model, head, attachments),
     decoder: (graph, program, params) => decoder(model, attachments, graph, program, params),
     encode: (rows, maxLength = null, scope) =>
@@ -52,10 +52,24 @@ export interface Predictor extends Pick<AdaptedModel, "head" | "encode"> {
   dispose(): Promise<void>;
 }
 
-/** Loads the forward program of a model with an adapter, or of one that has a trained head itself. */
-export async function predictor(model: BaseModel, choice: Adapter | TaskHead): Promise<Predictor> {
+/** A model with an adapter, or one that has a trained head itself; its programs are loaded when rows are first run. */
+export function predictor(model: BaseModel, choice: Adapter | TaskHead): Predictor {
   const { head, graph, encode, run } = adapted(model, choice);
   const params = "attachment" in choice ? choice.params : new Map();
-  const program = await loadProgram(model, graph());
-  return { head, encode, run: (examples, whole) => run(program, params, examples, whole), dispose: () => program.dispose() };
+  const programs = new Map<boolean, Promise<Program>>();
+  const programOf = (whole: boolean): Promise<Program> => {
+    const known = programs.get(whole);
+    if (known !== undefined) return known;
+    const loading = loadProgram(model, graph(whole));
+    programs.set(whole, loading);
+    return loading;
+  };
+  return {
+    head,
+    encode,
+    run: async (examples, whole = false) => run(await programOf(whole || head.task.keep === undefined), params, examples, whole),
+    dispose: async () => {
+      await Promise.allSettled([...programs.values()].map(async (program) => (await program).dispose()));
+    },
+  };
 }

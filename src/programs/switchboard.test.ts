@@ -57,7 +57,7 @@ function composed(model: BaseModel, name: "stack" | "fuse"): Adapter {
 
 /** What a model of the adapter's own, which shares nothing, gives for the rows. */
 async function alone(model: BaseModel, adapter: Adapter, inputs: readonly PipelineInput[]): Promise<unknown> {
-  const ready = await predictor(model, adapter);
+  const ready = predictor(model, adapter);
   const rows = rowTable(
     inputs.map((each) => (typeof each === "string" ? { text: each } : each)),
     "input",

@@ -44,7 +44,8 @@ export interface LoadedAdapter {
 interface Entry {
   readonly model: AdaptedModel;
   readonly params: ProgramInputs["params"];
-  readonly program: SharedProgram;
+  /** What predicts: from what the task keeps of the head's outputs, or from all of them. */
+  program(whole: boolean): SharedProgram;
   /** Calls under way; nothing that they use is freed before they are done. */
   readonly calls: Set<Promise<unknown>>;
   /** Continues texts; its program is shared with adapters of equal structure too. */
@@ -151,7 +152,7 @@ export class Switchboard {
     );
     const { head } = model;
     const examples = model.encode(table);
-    const call = program.run((loaded) => model.run(loaded, params, examples, logits));
+    const call = program(logits).run((loaded) => model.run(loaded, params, examples, logits));
     calls.add(call);
     try {
       return head.task.predict(await call, table, head.target, logits);
@@ -215,11 +216,16 @@ function entryOf(
   giveBack: () => Promise<void>,
 ): Entry {
   const calls = new Set<Promise<unknown>>();
+  let wholeProgram: SharedProgram | undefined;
   let decoding: { readonly program: SharedProgram; readonly decoder: Decoder } | undefined;
   return {
     model,
     params,
-    program,
+    program(whole) {
+      if (!whole || model.head.task.keep === undefined) return program;
+      wholeProgram ??= programs.share(model.graph(true));
+      return wholeProgram;
+    },
     calls,
     decoder() {
       if (decoding === undefined) {
@@ -238,6 +244,7 @@ function entryOf(
       await Promise.allSettled(calls);
       await giveBack();
       await program.release();
+      await wholeProgram?.release();
       await decoding?.program.release();
     },
   };

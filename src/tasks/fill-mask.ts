@@ -2,6 +2,7 @@ import { keyOf } from "../core/random.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
+import { foretells } from "../ops/foretold.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
@@ -64,7 +65,7 @@ export const fillMask: Task = {
 
   loss: (logits, batch) => crossEntropySum(logits, batch.classes),
 
-  keep: { width: keptWidth, of: keptOf },
+  keep: { width: keptWidth, of: (logits, batch) => foretells(logits, batch.classes, shown) },
 
   evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
 
@@ -79,19 +80,19 @@ export const fillMask: Task = {
     const { tokenizer, size } = vocabularyOf(target);
     return outputs.map((output, i) => {
       const whole = logits ? slices(output, size) : [];
-      const rows = logits ? whole.map((row) => keptOf(row, undefined)) : slices(output, keptWidth);
+      const rows = logits ? whole.map(likeliestOf) : slices(output, keptWidth).map((row) => row.subarray(1));
       const masks = rows.map((row) =>
-        slices(row.subarray(1), 2).map(([id, log]) => ({ token: tokenizer.decode([id!]), id: id!, score: Math.exp(log!) })),
+        slices(row, 2).map(([id, log]) => ({ token: tokenizer.decode([id!]), id: id!, score: Math.exp(log!) })),
       );
       return { text: table.rows[i]!.text, masks, ...(logits ? { logits: whole.map((row) => Array.from(row)) } : {}) };
     });
   },
 };
 
-/** The label's loss in nats (NaN without a label), then the likeliest tokens, each with the logarithm of its probability. */
-function keptOf(row: Float32Array, label: number | undefined): Float32Array {
+/** The likeliest tokens of a row of logits, each with the logarithm of its probability. */
+function likeliestOf(row: Float32Array): Float32Array {
   const log = logSoftmax(row);
-  return Float32Array.of(label === undefined ? Number.NaN : -log[label]!, ...topOf(row).flatMap((id) => [id, log[id]!]));
+  return Float32Array.from(topOf(row).flatMap((id) => [id, log[id]!]));
 }
 
 /** The places of the largest numbers, the largest first. */

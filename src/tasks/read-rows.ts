@@ -2,10 +2,10 @@ import { type Feeds, i32 } from "../core/tensor.js";
 import type { PackedBatch } from "../data/collate.js";
 import { type Example, type Metrics, type Outputs, slices } from "./task.js";
 
-/** The inputs of tasks whose head reads some rows of each text: those rows [L], and the class that each is to give. */
+/** The inputs of tasks whose head reads some rows of each text: those rows [L], and the class that each is to give, -1 for one that is not known. */
 export function readRowFeeds(batch: PackedBatch, examples: readonly Example[]): Feeds {
   const rows = examples.flatMap(({ reads }, b) => (reads ?? []).map((read) => batch.textStarts[b]! + read));
-  return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels, reads }) => labels ?? (reads ?? []).map(() => 0))) };
+  return { lossRows: i32(rows), classes: i32(examples.flatMap(({ labels, reads }) => labels ?? (reads ?? []).map(() => -1))) };
 }
 
 /** The mean loss of a token in nats, its perplexity and how often the likeliest token is right, from kept rows [loss, likeliest token, …] of `width` numbers. */

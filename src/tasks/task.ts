@@ -85,8 +85,8 @@ export interface Task {
   encode(rows: RowTable, index: number, target: Target, tokenizer: Tokenizer, maxLength: number, scope?: LossScope): Example;
   /** An example as one pass over the rows sees it, where chance has a part in that. */
   redraw?(example: Example, target: Target, key: RandomKey): Example;
-  /** What is kept of a head's row [outputs] where that is too wide to keep; `label` is what it should have given, if known. */
-  readonly keep?: { readonly width: number; of(row: Float32Array, label: number | undefined): Float32Array };
+  /** What is kept of the head's logits [L, outputs] where they are too wide to keep: [L, width], computed beside them. */
+  readonly keep?: { readonly width: number; of(logits: Value, batch: BatchInputs): Value };
   /** Outputs of the head per loss row. */
   outputs(target: Target): number;
   /** The loss's own inputs for a packed batch. */

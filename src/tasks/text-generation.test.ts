@@ -141,7 +141,7 @@ describe("training", () => {
 
     const loaded = await loadAdapter(model, memoryFiles("adapter", await adapterFiles(model, result.adapter)));
     expect(loaded.head.task).toBe(textGeneration);
-    const ready = await predictor(model, loaded);
+    const ready = predictor(model, loaded);
     const examples = ready.encode(rows);
     const whole = await ready.run(examples, true);
     const judged = textGeneration.predict(await ready.run(examples), rows, target);

@@ -3,14 +3,15 @@ import { chatMessages, encodeChat } from "../data/chat-turns.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
+import { foretells } from "../ops/foretold.js";
 import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
-import { argmax, logSoftmax } from "./logits.js";
+import { logSoftmax } from "./logits.js";
 import { readRowFeeds, tokenMetrics, tokenOutcome } from "./read-rows.js";
 import { type Example, type LossScope, slices, type Task, vocabularyOf } from "./task.js";
 
-/** Numbers kept of a token's logits: its loss, and the likeliest token. */
-const keptWidth = 2;
+/** Numbers kept of a token's logits: its loss, and the likeliest token with the logarithm of its probability. */
+const keptWidth = 3;
 
 /**
  * Each token from those before it. The loss covers the completion and the end token, of a conversation the assistant's turns each with its
@@ -49,7 +50,7 @@ export const textGeneration: Task = {
 
   keep: {
     width: keptWidth,
-    of: (row, label) => Float32Array.of(label === undefined ? Number.NaN : -logSoftmax(row)[label]!, argmax(row)),
+    of: (logits, batch) => foretells(logits, batch.classes, 1),
   },
 
   evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),

@@ -237,7 +237,7 @@ describe("evaluation", () => {
     expect(of(events, "checkpoint").at(-1)!.step).toBe(end.step);
 
     // The adapter is the one of that step: evaluated again it gives the same, and it is not the last.
-    const ready = await predictor(model, result.adapter);
+    const ready = predictor(model, result.adapter);
     const examples = ready.encode(misleading);
     expect(textClassification.evaluate(await ready.run(examples), examples, result.adapter.head.target).loss).toBe(best.loss);
     await ready.dispose();

@@ -3,7 +3,7 @@ import type { RowTable } from "../data/rows.js";
 import { CheckpointError, ConfigError, NumericError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import type { Method, PeftMethod } from "../methods/method.js";
-import { forwardGraph, newModules, type TaskHead, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
+import { newModules, outputGraph, type TaskHead, trainGraph, withBaseDtype } from "../programs/adapted-model.js";
 import { type Adapter, headToTrain, loadHeldAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
@@ -158,7 +158,7 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     seconds: seconds(),
   });
   const evaluate = async (): Promise<TrainEvent> => {
-    evaluator ??= loadProgram(model, forwardGraph(model, head, [attachment]));
+    evaluator ??= loadProgram(model, outputGraph(model, head, [attachment]));
     const outputs = await runExamples(await evaluator, params, data.evalExamples, head, packing);
     const { loss, metrics } = task.evaluate(outputs, data.evalExamples, head.target);
     if (!Number.isFinite(loss)) throw new NumericError(`the evaluation after step ${step}: the loss is ${loss}`, { hint: calmer });
