@@ -10,6 +10,7 @@ import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
 import { q8ProductOp } from "./q8.js";
+import { q8BlocksProductOp } from "./q8-blocks.js";
 import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
@@ -31,6 +32,7 @@ const refusal = <A>(op: OpDef<A>, types: readonly TensorType[], attrs: A, expect
 const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32", shape });
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
 const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
+const codes = (block: number): TensorType => ({ dtype: "uint8", shape: [3, 1, block] });
 const stored: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
@@ -209,6 +211,19 @@ export const refusals: readonly Refusal[] = [
       types,
       { matrix: stored, transB: true, alpha: 1 },
       `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
+    ),
+  ),
+  ...[
+    { types: [float("T", 32), codes(32), float(3)], got: "float32[T,32], uint8[3,1,32], float32[3]" },
+    { types: [float("T", 32), codes(16), float(3, 1)], got: "float32[T,32], uint8[3,1,16], float32[3,1]" },
+    { types: [float("T", 31), codes(32), float(3, 1)], got: "float32[T,31], uint8[3,1,32], float32[3,1]" },
+    { types: [float("T", 32), codes(32), float(3, 1), float(2)], got: "float32[T,32], uint8[3,1,32], float32[3,1], float32[2]" },
+  ].map(({ types, got }) =>
+    refusal(
+      q8BlocksProductOp,
+      types,
+      { K: 32, N: 3 },
+      `got ${got}; expected float32[T,32], uint8[3,1,32], float32[3,1], and float32[3] or nothing`,
     ),
   ),
   ...[
