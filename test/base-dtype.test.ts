@@ -3,8 +3,8 @@ import { topological } from "../src/core/graph.js";
 import { methods } from "../src/methods/index.js";
 import type { LinearSite, Sites } from "../src/methods/method.js";
 import { families } from "../src/models/index.js";
-import { attach, forwardGraph, type TaskHead, trainGraph, withBaseDtype } from "../src/programs/adapted-model.js";
-import type { Adapter } from "../src/programs/adapter.js";
+import { attach, decodeGraph, forwardGraph, type TaskHead, trainGraph, withBaseDtype } from "../src/programs/adapted-model.js";
+import { type Adapter, withoutAdapter } from "../src/programs/adapter.js";
 import { BASE_DTYPES, type BaseDtype, formOf, pickBaseDtype } from "../src/programs/base-dtype.js";
 import type { BaseModel } from "../src/programs/base-model.js";
 import { initialParams } from "../src/programs/initial-params.js";
@@ -173,6 +173,17 @@ describe("auto", () => {
   it("stores nothing where all is trained", async () => {
     expect(await picked({ intermediate_size: 32 * 1024 }, "full")).toBe("f32");
   });
+});
+
+it.each(["llama", "gpt2"] as const)("q8 continues texts of %s with 8-bit blocks, the output matrix among them", async (family) => {
+  const model: BaseModel = { ...(await openTinyModel(runtime, { family })), baseDtype: "q8" };
+  const own = withoutAdapter(model, textGeneration);
+  const matrices = topological(Object.values(decodeGraph(model, own, []))).flatMap(({ source, shape }) =>
+    source.kind === "weight" && shape.length > 1 ? [source] : [],
+  );
+  const forms = new Set(matrices.filter(({ path }) => !/embed|wte|wpe/.test(path)).map(({ part }) => part?.form));
+  expect([...forms]).toEqual(["q8-blocks"]);
+  expect(matrices.some(({ path, part }) => /lm_head|embed_tokens|wte/.test(path) && part?.form === "q8-blocks")).toBe(true);
 });
 
 it("all tiny families are tried", () => {
