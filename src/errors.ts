@@ -126,6 +126,11 @@ export class NetworkError extends PeftError {
   }
 }
 
+/** What was thrown, in words. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** The candidate nearest to `word` by edit distance, when it is near enough to be a likely slip; for "did you mean" hints. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { Command, CommanderError } from "commander";
-import { nearest, PeftError, UsageError } from "../errors.js";
+import { messageOf, nearest, PeftError, UsageError } from "../errors.js";
 import { version } from "../version.js";
 import { addFlags, readFlags } from "./flags.js";
 import { isTerminal, type Output, type OutputSurroundings, streamOutput } from "./output.js";
@@ -180,7 +180,7 @@ function usageError({ message }: CommanderError): UsageError {
 
 function describeError(error: unknown, { notePaint: { red, bold, cyan } }: Output): string {
   const known = error instanceof PeftError;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const hint = known ? error.hint : "this is a fault of the program; run again with --debug and report what it shows";
   return `${bold(red(`error[${known ? error.code : "E_INTERNAL"}]`))}: ${message}${hint === undefined ? "" : `\n${cyan("hint")}: ${hint}`}`;
 }

@@ -14,7 +14,11 @@ export const leastTestRows = 20;
 const shownMistakes = 12;
 
 /** What was found of a method at the largest training size: means over its seeds. */
-export interface MethodSummary {
+export interface MethodSummary
+  extends Pick<
+    CellResult,
+    "trained_parameters" | "total_parameters" | "adapter_bytes" | "train_seconds" | "examples_per_second" | "peak_memory_bytes"
+  > {
   readonly method: string;
   readonly seeds: readonly number[];
   readonly size: number;
@@ -25,12 +29,6 @@ export interface MethodSummary {
   readonly seed_deviation: number | null;
   /** All metrics and the loss, means over the seeds. */
   readonly metrics: Readonly<Record<string, number | null>>;
-  readonly trained_parameters: number;
-  readonly total_parameters: number;
-  readonly adapter_bytes: number;
-  readonly train_seconds: number;
-  readonly examples_per_second: number;
-  readonly peak_memory_bytes: number | null;
   readonly latency_p50_seconds: number;
   readonly latency_p95_seconds: number;
   readonly load_seconds: number;

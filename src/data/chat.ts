@@ -1,5 +1,5 @@
 import { Environment as LibraryEnvironment, Interpreter as LibraryInterpreter, parse, tokenize } from "@huggingface/jinja";
-import { DataError, ModelError } from "../errors.js";
+import { DataError, ModelError, messageOf } from "../errors.js";
 import { pythonRange, pythonStrip, strftime } from "./python-text.js";
 
 /** A message as templates see it: further fields, such as `tool_calls`, reach them as they are. */
@@ -180,8 +180,4 @@ function unmarked(marked: string): { readonly text: string; readonly spans: read
     return span;
   });
   return { text, spans };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

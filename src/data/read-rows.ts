@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import * as z from "zod";
-import { DataError, FileError, NetworkError, nearest } from "../errors.js";
+import { DataError, FileError, messageOf, NetworkError, nearest } from "../errors.js";
 import { type ColumnMap, parseCsv, parseJson, parseJsonl, parseParquet, type RowTable, renameColumns, rowTable } from "./rows.js";
 
 /** How rows are read. */
@@ -72,7 +72,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
     if (cause instanceof FileError) throw cause;
     if (errorCode(cause) === "ENOENT" || errorCode(cause) === "ENOTDIR")
       throw new FileError(`there is no file ${path}`, { hint: await missingHint(path), cause });
-    throw new FileError(`cannot read ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new FileError(`cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 

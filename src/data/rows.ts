@@ -1,7 +1,7 @@
 import type { FileMetaData } from "hyparquet";
 import Papa from "papaparse";
 import * as z from "zod";
-import { DataError, nearest, type PeftErrorOptions, UsageError } from "../errors.js";
+import { DataError, messageOf, nearest, type PeftErrorOptions, UsageError } from "../errors.js";
 
 /** One row as it stands in the file: column name to value, not yet checked against a task. */
 export type Row = Readonly<Record<string, unknown>>;
@@ -220,10 +220,6 @@ function isRow(value: unknown): value is Row {
 
 function kindOf(value: unknown): string {
   return value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function notEmpty(table: RowTable): RowTable {

@@ -1,6 +1,6 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import * as z from "zod";
-import { ConfigError, ModelError } from "../errors.js";
+import { ConfigError, ModelError, messageOf } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { type ChatTemplate, chatTemplateOf } from "./chat.js";
 
@@ -93,7 +93,7 @@ export async function loadTokenizer(files: Files): Promise<Tokenizer> {
     return makeTokenizer(json, config);
   } catch (cause) {
     if (cause instanceof ModelError) throw cause;
-    throw new ModelError(`cannot use ${files.origin}/tokenizer.json: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new ModelError(`cannot use ${files.origin}/tokenizer.json: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -368,7 +368,7 @@ async function readJson<T extends z.ZodType>(files: Files, name: string, schema:
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new ModelError(`${files.origin}/${name} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new ModelError(`${files.origin}/${name} is not JSON: ${messageOf(cause)}`, { cause });
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { FileError, nearest } from "../errors.js";
+import { FileError, messageOf, nearest } from "../errors.js";
 import type { Files } from "./files.js";
 import { byteRange } from "./memory-files.js";
 
@@ -103,5 +103,5 @@ function isMissing(cause: unknown): boolean {
 }
 
 function unreadable(file: string, cause: unknown): FileError {
-  return new FileError(`${file}: cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  return new FileError(`${file}: cannot be read: ${messageOf(cause)}`, { cause });
 }

@@ -1,4 +1,4 @@
-import { NetworkError, type PeftErrorOptions } from "../errors.js";
+import { messageOf, NetworkError, type PeftErrorOptions } from "../errors.js";
 import type { HubSettings } from "./hub-environment.js";
 
 /** News of a transfer: bytes of one file so far, or a line to show. */
@@ -74,7 +74,7 @@ export function apiFetch(c: HubConnection, subject: Subject): typeof fetch {
 /** UnreachableError for what `fetch` threw, naming host and cause. */
 export function unreachable(error: unknown, url: string): UnreachableError {
   const code = codes(error)[0];
-  const reason = code ?? (error instanceof Error ? error.message : String(error));
+  const reason = code ?? messageOf(error);
   const certificate = code !== undefined && /CERT|SIGNATURE/.test(code);
   return new UnreachableError(`cannot reach ${new URL(url).origin} (${reason})`, {
     cause: error,

@@ -5,7 +5,7 @@ import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { input } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
-import { PeftError } from "../errors.js";
+import { messageOf } from "../errors.js";
 import { catalogue, minilm } from "../io/catalogue.js";
 import { hubSettings, peftHome } from "../io/hub-environment.js";
 import { emit } from "../onnx/emit.js";
@@ -294,8 +294,4 @@ async function models({ env }: DoctorOptions): Promise<Omit<Finding, "name">> {
 
 function gigabytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(1)} GB`;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof PeftError || error instanceof Error ? error.message : String(error);
 }

@@ -1,7 +1,7 @@
 import { f32, i64, type Tensor } from "../core/tensor.js";
 import { denseForm } from "./dense-form.js";
 import { codeAt, lookUp, packCodes, reshaped } from "./four-bits.js";
-import { nearest } from "./weight-form.js";
+import { nearestInteger } from "./weight-form.js";
 
 /** Numbers of a row that share a step and a zero; GGUF's too. */
 const blockSize = 32;
@@ -35,7 +35,7 @@ export const q4 = denseForm({
       const step = (most - least) / 15 || Math.abs(least) || 1; // a block of equal numbers: code 0 stands for them
       steps[block] = step;
       zeros[block] = -least / step;
-      for (let i = first; i < end; i++) codes[block * blockSize + i - first] = Math.min(15, nearest((data[i]! - least) / step));
+      for (let i = first; i < end; i++) codes[block * blockSize + i - first] = Math.min(15, nearestInteger((data[i]! - least) / step));
     }
     const bytes = packCodes(codes, "low");
     return {

@@ -1,7 +1,7 @@
 import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
-import { nearest, type StoredMatrix, type WeightForm } from "./weight-form.js";
+import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
 /** Numbers of a column that share a step: those of one output and so many inputs in a row. */
 const blockSize = 32;
@@ -98,7 +98,7 @@ function inBlocks({ shape, data }: Tensor<"float32">, ofRows: boolean): Blocks {
       const step = most / steps;
       let squares = 0;
       for (let k = first; k < end && most > 0; k++) {
-        const steady = nearest(data[n * alongN + k * alongK]! / step);
+        const steady = nearestInteger(data[n * alongN + k * alongK]! / step);
         codes[n * blocks * blockSize + k] = zero + steady;
         squares += steady * steady;
       }

@@ -3,7 +3,7 @@ import { f32, i64, type Tensor } from "../core/tensor.js";
 import { scaled } from "./linear.js";
 import { q8Blocks } from "./q8-blocks.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
-import { nearest, type StoredMatrix, type WeightForm } from "./weight-form.js";
+import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
 /** Steps from 0 to the largest magnitude, of activations in a row and of weights in a column. */
 const steps = 127;
@@ -116,9 +116,10 @@ function scaledIntegers({ shape, data }: Tensor<"float32">, byRow: boolean): Sca
   if (byRow) {
     for (let first = 0; first < R; first += tile)
       for (let c = 0; c < C; c++)
-        for (let r = first, end = Math.min(R, first + tile); r < end; r++) values[c * R + r] = nearest(data[r * C + c]! * inverse[r]!);
+        for (let r = first, end = Math.min(R, first + tile); r < end; r++)
+          values[c * R + r] = nearestInteger(data[r * C + c]! * inverse[r]!);
   } else {
-    for (let i = 0, r = 0; r < R; r++) for (let c = 0; c < C; c++, i++) values[i] = nearest(data[i]! * inverse[c]!);
+    for (let i = 0, r = 0; r < R; r++) for (let c = 0; c < C; c++, i++) values[i] = nearestInteger(data[i]! * inverse[c]!);
   }
   return { values: { dtype: "int8", shape: byRow ? [C, R] : [R, C], data: values }, scales: most.map((magnitude) => magnitude / steps) };
 }

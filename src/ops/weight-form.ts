@@ -27,7 +27,7 @@ export interface WeightForm {
   store(matrix: Tensor<"float32">, parts: readonly string[], path: string): Readonly<Record<string, Tensor>>;
 }
 
-/** The nearest whole number, halves upwards. Math.round gives the same but takes V8 five times as long, which is felt over a model's weights. */
-export function nearest(x: number): number {
+/** The nearest whole number, halves upwards. Math.round does the same but takes V8 five times as long, which is felt over a model's weights. */
+export function nearestInteger(x: number): number {
   return Math.floor(x + 0.5);
 }

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Feeds } from "../core/tensor.js";
-import { SessionError } from "../errors.js";
+import { messageOf, SessionError } from "../errors.js";
 import type { HeldTensors, Runtime, Session } from "./session.js";
 
 /** What nodeRuntime may be told. */
@@ -63,7 +63,7 @@ export function nodeRuntime({ threads = availableParallelism() }: NodeRuntimeOpt
         waiting.delete(id);
         if (waiting.size === 0) worker.unref();
         reject(
-          new SessionError(`the runtime's thread cannot be sent these tensors: ${cause instanceof Error ? cause.message : String(cause)}`, {
+          new SessionError(`the runtime's thread cannot be sent these tensors: ${messageOf(cause)}`, {
             cause,
           }),
         );

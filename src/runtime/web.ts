@@ -1,6 +1,6 @@
 import * as ort from "onnxruntime-web/wasm";
 import type { DType, Tensor } from "../core/tensor.js";
-import { SessionError } from "../errors.js";
+import { messageOf, SessionError } from "../errors.js";
 import type { HeldTensors, Runtime, Session } from "./session.js";
 
 /** What webRuntime may be told. */
@@ -95,7 +95,7 @@ export function webRuntime({ threads = 1, wasmPaths }: WebRuntimeOptions = {}): 
 }
 
 function failure(cause: unknown): never {
-  throw new SessionError(`ONNX Runtime: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  throw new SessionError(`ONNX Runtime: ${messageOf(cause)}`, { cause });
 }
 
 function toOrt({ dtype, shape, data }: Tensor): ort.Tensor {

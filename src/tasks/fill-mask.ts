@@ -2,18 +2,16 @@ import { keyOf } from "../core/random.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
-import { foretells } from "../ops/foretold.js";
-import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { covered, maskablePlaces, maskText } from "./masking.js";
-import { readRowFeeds, tokenMetrics, tokenOutcome } from "./read-rows.js";
+import { foretelling, foretoldWidth } from "./read-rows.js";
 import { slices, type Task, vocabularyOf } from "./task.js";
 
 /** Tokens that a prediction names for each mask. */
 const shown = 5;
 /** Numbers kept of a masked token's logits. */
-const keptWidth = 1 + 2 * shown;
+const keptWidth = foretoldWidth(shown);
 /** Where the noise of masks for evaluation comes from, whatever a run's seed is, so that runs compare. */
 const evaluationSeed = 0;
 
@@ -61,19 +59,7 @@ export const fillMask: Task = {
 
   outputs: (target) => (target.kind === "tokens" ? target.vocabulary.size : 1),
 
-  feeds: readRowFeeds,
-
-  loss: (logits, batch) => crossEntropySum(logits, batch.classes),
-
-  keep: { width: keptWidth, of: (logits, batch) => foretells(logits, batch.classes, shown) },
-
-  evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
-
-  headline: () => "loss",
-
-  outcome: (output) => tokenOutcome(output, keptWidth),
-
-  outcomeName: () => "log-likelihood of a row's token, in nats",
+  ...foretelling(shown),
 
   /** For each text its masks in order, for each mask the likeliest tokens. */
   predict(outputs, table, target, logits = false) {

@@ -1,6 +1,8 @@
 import { type Feeds, i32 } from "../core/tensor.js";
 import type { PackedBatch } from "../data/collate.js";
-import { type Example, type Metrics, type Outputs, slices } from "./task.js";
+import { foretells } from "../ops/foretold.js";
+import { crossEntropySum } from "../ops/loss.js";
+import { type Example, type Metrics, type Outputs, slices, type Task } from "./task.js";
 
 /** The inputs of tasks whose head reads some rows of each text: those rows [L], and the class that each is to give, -1 for one that is not known. */
 export function readRowFeeds(batch: PackedBatch, examples: readonly Example[]): Feeds {
@@ -9,11 +11,7 @@ export function readRowFeeds(batch: PackedBatch, examples: readonly Example[]): 
 }
 
 /** The mean loss of a token in nats, its perplexity and how often the likeliest token is right, from kept rows [loss, likeliest token, …] of `width` numbers. */
-export function tokenMetrics(
-  outputs: Outputs,
-  examples: readonly Example[],
-  width: number,
-): { readonly loss: number; readonly metrics: Metrics } {
+function tokenMetrics(outputs: Outputs, examples: readonly Example[], width: number): { readonly loss: number; readonly metrics: Metrics } {
   const kept = outputs.flatMap((output) => slices(output, width));
   const truth = examples.flatMap(({ labels }) => labels ?? []);
   const loss = kept.reduce((total, row) => total + row[0]!, 0) / kept.length;
@@ -22,7 +20,24 @@ export function tokenMetrics(
 }
 
 /** The mean log-likelihood of one row's tokens in nats, from its kept rows [loss, …] of `width` numbers; 0 for a row of which none is foretold. */
-export function tokenOutcome(output: Float32Array, width: number): number {
+function tokenOutcome(output: Float32Array, width: number): number {
   const rows = slices(output, width);
   return rows.length === 0 ? 0 : -rows.reduce((total, row) => total + row[0]!, 0) / rows.length;
+}
+
+/** Numbers kept of a row's logits where the `shown` likeliest tokens are: its loss, and each token with the logarithm of its probability. */
+export const foretoldWidth = (shown: number): number => 1 + 2 * shown;
+
+/** What tasks that foretell tokens share: loss, evaluation, and what is kept of the logits, the `shown` likeliest tokens of each row. */
+export function foretelling(shown: number): Pick<Task, "feeds" | "loss" | "keep" | "evaluate" | "headline" | "outcome" | "outcomeName"> {
+  const width = foretoldWidth(shown);
+  return {
+    feeds: readRowFeeds,
+    loss: (logits, batch) => crossEntropySum(logits, batch.classes),
+    keep: { width, of: (logits, batch) => foretells(logits, batch.classes, shown) },
+    evaluate: (outputs, examples) => tokenMetrics(outputs, examples, width),
+    headline: () => "loss",
+    outcome: (output) => tokenOutcome(output, width),
+    outcomeName: () => "log-likelihood of a row's token, in nats",
+  };
 }

@@ -3,15 +3,13 @@ import { chatMessages, encodeChat } from "../data/chat-turns.js";
 import type { RowTable } from "../data/rows.js";
 import type { Tokenizer } from "../data/tokenizer.js";
 import { DataError, ModelError } from "../errors.js";
-import { foretells } from "../ops/foretold.js";
-import { crossEntropySum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { logSoftmax } from "./logits.js";
-import { readRowFeeds, tokenMetrics, tokenOutcome } from "./read-rows.js";
+import { foretelling, foretoldWidth } from "./read-rows.js";
 import { type Example, type LossScope, slices, type Task, vocabularyOf } from "./task.js";
 
-/** Numbers kept of a token's logits: its loss, and the likeliest token with the logarithm of its probability. */
-const keptWidth = 3;
+/** Numbers kept of a token's logits. */
+const keptWidth = foretoldWidth(1);
 
 /**
  * Each token from those before it. The loss covers the completion and the end token, of a conversation the assistant's turns each with its
@@ -44,22 +42,7 @@ export const textGeneration: Task = {
 
   outputs: (target) => vocabularyOf(target).size,
 
-  feeds: readRowFeeds,
-
-  loss: (logits, batch) => crossEntropySum(logits, batch.classes),
-
-  keep: {
-    width: keptWidth,
-    of: (logits, batch) => foretells(logits, batch.classes, 1),
-  },
-
-  evaluate: (outputs, examples) => tokenMetrics(outputs, examples, keptWidth),
-
-  headline: () => "loss",
-
-  outcome: (output) => tokenOutcome(output, keptWidth),
-
-  outcomeName: () => "log-likelihood of a row's token, in nats",
+  ...foretelling(1),
 
   /**
    * How likely each row's completion is, in nats; the end token behind it does not count. Of a conversation, how likely the assistant's turns

@@ -1,4 +1,4 @@
-import { FileError, NetworkError } from "../errors.js";
+import { FileError, messageOf, NetworkError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { byteRange } from "../io/memory-files.js";
 
@@ -73,7 +73,7 @@ function cut(url: URL, bytes: Uint8Array<ArrayBuffer>, start: number, end: numbe
 }
 
 function unreachable(url: URL, cause: unknown): NetworkError {
-  return new NetworkError(`cannot fetch ${url}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+  return new NetworkError(`cannot fetch ${url}: ${messageOf(cause)}`, {
     hint: "is the server up, and does it allow requests from this page (CORS)?",
     cause,
   });
