@@ -53,6 +53,7 @@ const walk: { readonly [K in keyof Required<TrainJobOptions>]: readonly [typed: 
   set: [["r=16,lora_alpha=32"], { r: 16, lora_alpha: 32 }],
   out: [["folder"], "folder"],
   epochs: [["0.5"], 0.5],
+  min_steps: [["7"], 7],
   max_steps: [["7"], 7],
   batch_size: [["4"], 4],
   max_tokens_per_batch: [["512"], 512],

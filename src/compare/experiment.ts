@@ -86,10 +86,10 @@ export async function* experiment(input: ExperimentInput): AsyncGenerator<Compar
   const refused: Refusal[] = [];
   const dropped: Cell[] = [];
   const timings: Timing[] = [];
-  const { epochs } = input.training;
   const passesOf = (size: number): number => {
-    const { max_steps: steps, batch_size, gradient_accumulation_steps } = input.training;
-    return steps === null ? epochs * size : steps * batch_size * gradient_accumulation_steps;
+    const { epochs, min_steps, max_steps, batch_size, gradient_accumulation_steps } = input.training;
+    const rows = (steps: number): number => steps * Math.min(size, batch_size * gradient_accumulation_steps);
+    return max_steps === null ? Math.max(epochs * size, rows(min_steps ?? 0)) : rows(max_steps);
   };
   const workOfCell = ({ size }: Cell): number => workOf(passesOf(size), input.evalRows.rows.length);
   const all = rounds(

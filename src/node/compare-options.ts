@@ -5,7 +5,7 @@ import { defaultGridFactor, defaultWattsPerCore } from "./meters.js";
 import { trainJobOptions } from "./train-options.js";
 
 const { model, data, map, task, threads } = trainJobOptions.shape;
-const { epochs, max_steps, batch_size, max_length } = trainingOptions.shape;
+const { epochs, min_steps, max_steps, batch_size, max_length } = trainingOptions.shape;
 const positive = z.number().int().positive();
 
 /** All that `compare` may be told. Flags, YAML keys, types and help come from this one record. */
@@ -39,6 +39,7 @@ export const compareOptions = z.strictObject({
     .default("peft-comparison")
     .describe("folder for the report, all adapters and what is needed to go on after an interruption"),
   epochs,
+  min_steps: min_steps.default(60).describe(min_steps.description!),
   max_steps,
   batch_size,
   max_length,

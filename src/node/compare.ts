@@ -76,6 +76,7 @@ export async function* compare({
     const groups = job.group === null ? undefined : { column: job.group, values: groupsOf(evalRows, job.group) };
     const training = trainingOptions.parse({
       epochs: job.epochs,
+      min_steps: job.min_steps,
       max_steps: job.max_steps,
       batch_size: job.batch_size,
       max_length: job.max_length,

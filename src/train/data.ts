@@ -139,7 +139,7 @@ export function planSteps({ task, target }: TaskHead, packing: Packing, examples
     (part === 0 ? 0 : Math.ceil(part * stepsIn(whole) - 1e-9)); // 2.1 - 2 is a little more than 0.1
   return {
     perEpoch: stepsIn(0),
-    total: options.max_steps ?? inEpochs(),
+    total: options.max_steps ?? Math.max(inEpochs(), options.min_steps ?? 0),
     epochAt(steps) {
       const { epoch, within } = placeAfter(steps);
       return epoch + within / stepsIn(epoch);

@@ -8,7 +8,11 @@ const whole = z.number().int().min(0);
 /** How to train, in Hugging Face's names. Each option is stated once, here: flags, YAML keys, types and help come from it. */
 export const trainingOptions = z.strictObject({
   epochs: z.number().positive().default(3).describe("passes over the training rows"),
-  max_steps: count.nullable().default(null).describe("stop after this many optimiser steps instead"),
+  min_steps: count
+    .nullable()
+    .default(null)
+    .describe("take at least this many optimiser steps: a small training set is passed over more often"),
+  max_steps: count.nullable().default(null).describe("take this many optimiser steps, whatever epochs and min_steps say"),
   batch_size: count.default(32).describe("rows in a batch"),
   max_tokens_per_batch: count.nullable().default(null).describe("tokens in a batch, padding not counted, in place of batch_size"),
   gradient_accumulation_steps: count.default(1).describe("batches in an optimiser step"),

@@ -147,6 +147,9 @@ describe("steps", () => {
     [{ epochs: 1.5 }, 5, [3, 5], [3, 5]],
     [{ epochs: 0.1 }, 1, [1], [1]],
     [{ epochs: 9, max_steps: 4 }, 4, [3, 4], [3, 4]],
+    [{ epochs: 1, min_steps: 2 }, 3, [3], [3]],
+    [{ epochs: 1, min_steps: 7 }, 7, [3, 6, 7], [3, 6, 7]],
+    [{ min_steps: 7, max_steps: 4 }, 4, [3, 4], [3, 4]],
     [{ max_steps: 5, eval_steps: 2, save_steps: 3 }, 5, [2, 4, 5], [3, 5]],
     [{ epochs: 1, gradient_accumulation_steps: 2 }, 2, [2], [2]],
     [{ epochs: 2, batch_size: 7 }, 8, [4, 8], [4, 8]], // the last batch of an epoch is smaller
