@@ -1,14 +1,21 @@
 /**
  * What is measured: each method on each data set, with batches of similar and of random lengths; and a language model on prompts with
- * completions, its layers' values kept and recomputed; on our side also with frozen matrices in 8 bits. Otherwise both programs get the same settings.
+ * completions, its layers' values kept and recomputed; a model of BERT-base's shape on full rows. On our side also with frozen matrices in 8 bits,
+ * against the peer in float32 or in bfloat16 autocast. Otherwise both programs get the same settings.
  *
  * @typedef {object} Case
  * @property {string} name data/method/batching
- * @property {"encoder" | "decoder"} kind which of the two models it is run on
+ * @property {"encoder" | "decoder" | "bert-base"} kind which model it is run on; the last one is made for the bench, with its rows
  * @property {string} data name of a folder with train.jsonl and test.jsonl
+ * @property {Sizes} sizes unless flags say otherwise
  * @property {"peft" | "adapters"} library the Python library that has the method
  * @property {readonly string[]} ours flags of `peft train`
  * @property {readonly string[]} peer flags of hf_peft.py
+ *
+ * @typedef {object} Sizes
+ * @property {number} batch rows in a batch
+ * @property {number} maxLength longest text in tokens
+ * @property {number} steps optimiser steps of a run that is only timed
  */
 
 const virtual = "num_virtual_tokens=20";
@@ -35,25 +42,31 @@ const batching = {
   random: { ours: ["--no-group-by-length"], peer: [] },
 };
 
-/** Frozen matrices as the checkpoint has them, and in 8 bits; the peer's stay in float32. */
+const q8 = ["--base-dtype", "q8"];
+
+/** Frozen matrices as the checkpoint has them, and in 8 bits; the peer's stay in float32, and are cast for its products in the last one. */
 const storing = {
-  "": [],
-  "-q8": ["--base-dtype", "q8"],
+  "": { ours: [], peer: [] },
+  "-q8": { ours: q8, peer: [] },
+  "-q8-bf16": { ours: q8, peer: ["--bf16"] },
 };
+
+const lora8 = ["--method", "lora", "--learning-rate", "2e-3", "--set", `${lora},target_modules=query,value`];
 
 /** @type {readonly Case[]} */
 const encoderCases = ["banking77", "sst2", "clinc150"].flatMap((data) =>
   methods.flatMap(({ method, peer, rate, set }) =>
     Object.entries(batching).flatMap(([name, flags]) =>
       Object.entries(storing)
-        .filter(([form]) => form === "" || method !== "full")
+        .filter(([form]) => form === "" || (method !== "full" && (form === "-q8" || method === "lora")))
         .map(([form, stored]) => ({
           name: `${data}/${method}/${name}${form}`,
           kind: /** @type {const} */ ("encoder"),
           data,
+          sizes: { batch: 32, maxLength: 128, steps: 40 },
           library: peer.endsWith("_bn") ? /** @type {const} */ ("adapters") : /** @type {const} */ ("peft"),
-          ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours, ...stored],
-          peer: ["--method", peer, "--lr", rate, ...flags.peer],
+          ours: ["--method", method, "--learning-rate", rate, ...(set === undefined ? [] : ["--set", set]), ...flags.ours, ...stored.ours],
+          peer: ["--method", peer, "--lr", rate, ...flags.peer, ...stored.peer],
         })),
     ),
   ),
@@ -68,8 +81,8 @@ const targets = {
 const memory = {
   kept: { ours: [], peer: [] },
   recomputed: { ours: ["--recompute"], peer: ["--checkpointing"] },
-  "kept-q8": { ours: storing["-q8"], peer: [] },
-  "recomputed-q8": { ours: ["--recompute", ...storing["-q8"]], peer: ["--checkpointing"] },
+  "kept-q8": { ours: q8, peer: [] },
+  "recomputed-q8": { ours: ["--recompute", ...q8], peer: ["--checkpointing"] },
 };
 
 /** @type {readonly Case[]} */
@@ -79,6 +92,7 @@ const decoderCases = ["wikisql_mini", "gsm8k"].flatMap((data) =>
       name: `${data}/${method}/${name}`,
       kind: /** @type {const} */ ("decoder"),
       data,
+      sizes: { batch: 8, maxLength: 256, steps: 8 },
       library: /** @type {const} */ ("peft"),
       ours: ["--task", "text-generation", "--learning-rate", "1e-3", "--set", ours, ...batching.random.ours, ...flags.ours],
       peer: ["--task", "causal-lm", "--method", peer, "--lr", "1e-3", ...batching.random.peer, ...flags.peer],
@@ -86,4 +100,16 @@ const decoderCases = ["wikisql_mini", "gsm8k"].flatMap((data) =>
   ),
 );
 
-export const cases = [...encoderCases, ...decoderCases];
+/** @type {readonly Case[]} */
+const baseCases = Object.entries(storing).map(([form, { ours, peer }]) => ({
+  name: `bert-base/lora/full-rows${form}`,
+  kind: "bert-base",
+  data: "rows",
+  sizes: { batch: 8, maxLength: 128, steps: 10 },
+  library: "peft",
+  ours: [...lora8, ...batching.random.ours, ...ours],
+  peer: ["--method", "lora", "--lr", "2e-3", ...peer],
+}));
+
+/** @type {readonly Case[]} */
+export const cases = [...encoderCases, ...decoderCases, ...baseCases];

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -19,6 +19,7 @@ const mebibyte = 2 ** 20;
  * @property {number} tokens_per_second real tokens, padding not counted
  * @property {number} first_step_seconds from the start of the process to the end of the first optimiser step
  * @property {number} peak_rss_bytes of the whole process
+ * @property {number} import_rss_bytes of a process that has loaded its libraries, and no more
  * @property {number} wall_seconds of the whole process
  * @property {number} final_loss mean of the last ten steps' losses, nats
  * @property {number | null} score on the test rows; null for a run that is only timed
@@ -26,7 +27,7 @@ const mebibyte = 2 ** 20;
 
 /**
  * @typedef {object} Setting
- * @property {string} model folder of the base model
+ * @property {string} model folder of the base model, or a .gguf file
  * @property {string} data folder with train.jsonl and test.jsonl
  * @property {number} steps optimiser steps of a run that is only timed; 0 for whole epochs and a score
  * @property {number} epochs
@@ -78,6 +79,7 @@ export async function runOurs(setting, flags) {
       tokens_per_second: sum(timed, (step) => step.tokens_per_second * step.took) / took,
       first_step_seconds: steps[0]?.at ?? Number.NaN,
       peak_rss_bytes: end.peak_rss_bytes,
+      import_rss_bytes: await importedBytes(),
       wall_seconds: seconds,
       final_loss: sum(steps.slice(-10), ({ event }) => event.loss) / Math.min(10, steps.length),
       score: setting.steps > 0 ? null : (Object.values(end.metrics)[0] ?? null),
@@ -100,7 +102,8 @@ export async function runPeer(setting, flags, python) {
     python,
     [
       fileURLToPath(new URL("hf_peft.py", import.meta.url)),
-      ...["--model", setting.model, "--train", join(setting.data, "train.jsonl"), "--test", join(setting.data, "test.jsonl")],
+      ...namedModel(setting.model),
+      ...["--train", join(setting.data, "train.jsonl"), "--test", join(setting.data, "test.jsonl")],
       ...(setting.steps > 0 ? ["--steps", `${setting.steps}`] : ["--epochs", `${setting.epochs}`]),
       ...["--batch", `${setting.batch}`, "--max-length", `${setting.maxLength}`],
       ...["--threads", `${setting.threads}`, "--seed", `${setting.seed}`],
@@ -117,10 +120,30 @@ export async function runPeer(setting, flags, python) {
     tokens_per_second: told.tokens_per_s,
     first_step_seconds: told.first_step_s,
     peak_rss_bytes: told.peak_rss_mib * mebibyte,
+    import_rss_bytes: told.import_rss_mib * mebibyte,
     wall_seconds: seconds,
     final_loss: told.last_loss,
     score: told.test_accuracy ?? told.test_entity_f1 ?? told.test_pearson ?? null,
   };
+}
+
+/**
+ * How the peer's programs name a model: a folder, and where it is a GGUF file, the file in it.
+ * @param {string} model
+ */
+export function namedModel(model) {
+  return model.endsWith(".gguf") ? ["--model", dirname(model), "--gguf", basename(model)] : ["--model", model];
+}
+
+/** Resident memory of a process that has loaded this program with ONNX Runtime, and done nothing with them; the peer tells its own. */
+async function importedBytes() {
+  const library = new URL("../dist/node/index.js", import.meta.url).href;
+  const script = `await import(${JSON.stringify(library)}); await import("onnxruntime-node"); console.log(process.resourceUsage().maxRSS * 1024)`;
+  let bytes = Number.NaN;
+  await run(process.execPath, ["--input-type=module", "--eval", script], {}, (line) => {
+    bytes = Number(line);
+  });
+  return bytes;
 }
 
 /**
@@ -131,7 +154,7 @@ export async function runPeer(setting, flags, python) {
  * @param {(line: string, at: number) => void} onLine
  * @returns {Promise<number>} seconds from start to end
  */
-async function run(file, parts, environment, onLine) {
+export async function run(file, parts, environment, onLine) {
   const start = performance.now();
   const child = spawn(file, parts, { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
   let words = "";

@@ -17,7 +17,8 @@ export interface Figure {
   readonly description: string;
 }
 
-function drawn(title: string, description: string, options: Plot.PlotOptions): Figure {
+/** Draws marks of Plot as SVG text that screen readers have words for. */
+export function drawn(title: string, description: string, options: Plot.PlotOptions): Figure {
   const { document } = parseHTML("<html><body></body></html>");
   const svg = Plot.plot({ document, width, height: 320, marginLeft: 56, marginBottom: 44, ...options });
   svg.setAttribute("font-size", "12");

@@ -101,6 +101,13 @@ describe("names", () => {
   });
 });
 
+it("calls each node after the first output that needs it", () => {
+  const x = input("x", "float32", [2]);
+  const loss = neg(x);
+  const text = new TextDecoder("latin1").decode(emit({ loss, "grad:w": add(loss, tanh(x)) }).bytes);
+  expect([...text.matchAll(/(?:loss|grad:w)\/\d+/g)].map(([name]) => name)).toEqual(["loss/0", "grad:w/1", "grad:w/2"]);
+});
+
 describe("attributes", () => {
   const x = input("x", "float32", ["T", 3]);
   const feeds = { "batch:x": f32([-1, 2, -3, 4, -5, 6], [2, 3]) };

@@ -16,13 +16,19 @@ export interface EmittedModel {
 /** How a frozen weight gets into a model: with these bytes, as an initialiser whose bytes the runtime keeps, or (undefined) fed each run. */
 export type WeightEntry = Tensor | "kept" | undefined;
 
-/** Writes a graph as an ONNX model whose outputs carry the given names. `entry` says how each frozen weight gets in; all are fed by default. */
+/**
+ * Writes a graph as an ONNX model whose outputs carry the given names. `entry` says how each frozen weight gets in; all are fed by default. Each node
+ * is called `OUTPUT/NUMBER` after the first output that needs it: in a training program `loss/…` is the forward pass, all others the backward pass.
+ */
 export function emit(outputs: Readonly<Record<string, Value>>, entry: (leaf: WeightLeaf) => WeightEntry = () => undefined): EmittedModel {
   const order = topological(Object.values(outputs));
   const names = new Map<Value, string>();
   const writer = new GraphWriter(order);
   const feeds = new Map<string, Value>();
+  const wanted = Object.entries(outputs);
   for (const value of order) {
+    while (wanted.length > 1 && names.has(wanted[0]![1])) wanted.shift();
+    writer.part = wanted[0]![0];
     const { source } = value;
     if (source.kind === "op") {
       if (names.has(value)) continue;
@@ -44,6 +50,8 @@ export function emit(outputs: Readonly<Record<string, Value>>, entry: (leaf: Wei
 }
 
 class GraphWriter implements Emitter {
+  /** The output for which nodes are written now. */
+  part = "";
   readonly #nodes: NodeProto[] = [];
   readonly #initializers: [string, Tensor][] = [];
   readonly #external: [string, Value["type"]][] = [];
@@ -81,14 +89,14 @@ class GraphWriter implements Emitter {
   }
 
   output(name: string, from: string, { type }: Value): void {
-    this.#nodes.push({ opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
+    this.#nodes.push({ name, opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
     this.#outputs.push([name, type]);
   }
 
   node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {
     const id = this.#nodes.length;
     const outputs = Array.from({ length: options.outputs ?? 1 }, (_, i) => `n${id}.${i}`);
-    this.#nodes.push({ opType, domain: options.domain ?? "", inputs, outputs, attributes });
+    this.#nodes.push({ name: `${this.part}/${id}`, opType, domain: options.domain ?? "", inputs, outputs, attributes });
     return outputs;
   }
 

@@ -8,6 +8,8 @@ export const elementType: Readonly<Record<DType, number>> = { float32: 1, uint8:
 
 /** One node of an ONNX graph. */
 export interface NodeProto {
+  /** What ONNX Runtime calls the node in errors and profiles. */
+  readonly name: string;
   readonly opType: string;
   readonly domain: string;
   readonly inputs: readonly string[];
@@ -56,10 +58,11 @@ function encodeGraph({ nodes, initializers, external, inputs, outputs }: ModelPr
   return writer.finish();
 }
 
-function encodeNode({ opType, domain, inputs, outputs, attributes }: NodeProto): Uint8Array {
+function encodeNode({ name: own, opType, domain, inputs, outputs, attributes }: NodeProto): Uint8Array {
   const writer = new BinaryWriter();
   for (const name of inputs) writer.tag(1, WireType.LengthDelimited).string(name);
   for (const name of outputs) writer.tag(2, WireType.LengthDelimited).string(name);
+  writer.tag(3, WireType.LengthDelimited).string(own);
   writer.tag(4, WireType.LengthDelimited).string(opType);
   for (const [name, value] of Object.entries(attributes)) writer.tag(5, WireType.LengthDelimited).bytes(encodeAttribute(name, value));
   if (domain !== "") writer.tag(7, WireType.LengthDelimited).string(domain);

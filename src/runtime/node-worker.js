@@ -9,7 +9,8 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
  * @typedef {{ id: number, kind: "keep", owner: number, tensors: Record<string, PlainTensor> }
  *   | { id: number, kind: "hold", held: number, tensors: Record<string, PlainTensor> }
  *   | { id: number, kind: "drop", held: number }
- *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, external: readonly string[], threads: number }
+ *   | { id: number, kind: "create", owner: number, session: number, model: Uint8Array, external: readonly string[], threads: number,
+ *       profile?: string }
  *   | { id: number, kind: "run", session: number, feeds: Record<string, PlainTensor>, fetch?: readonly string[], held?: number,
  *       carried?: { held: number, outputs: Readonly<Record<string, string>> } }
  *   | { id: number, kind: "dispose", session: number }
@@ -21,7 +22,7 @@ const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPor
 const kept = new Map();
 /** @type {Map<number, Map<string, Tensor>>} by name, for those runs that ask for them */
 const holdings = new Map();
-/** @type {Map<number, { session: InferenceSession, owner: number }>} */
+/** @type {Map<number, { session: InferenceSession, owner: number, profiled: boolean }>} */
 const sessions = new Map();
 let closed = false;
 
@@ -66,15 +67,17 @@ async function handle(request) {
       enableMemPattern: false,
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
+      ...(request.profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: request.profile }),
     });
-    sessions.set(request.session, { session, owner: request.owner });
+    sessions.set(request.session, { session, owner: request.owner, profiled: request.profile !== undefined });
     return {};
   }
   const found = sessions.get(request.session);
   if (found === undefined) throw new Error("the session was disposed of");
-  const { session, owner } = found;
+  const { session, owner, profiled } = found;
   if (request.kind === "dispose") {
     sessions.delete(request.session);
+    if (profiled) session.endProfiling();
     await session.release();
     return {};
   }

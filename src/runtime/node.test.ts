@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { input, leaf, type Value } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
@@ -227,6 +230,24 @@ describe("the end", () => {
     expect(await failureOf(own.createSession(doubled))).toBe("the runtime is closed");
     await own.close();
   });
+});
+
+it("writes what each node took, where it is asked to", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "peft-profile-test-"));
+  try {
+    const own = nodeRuntime({ threads: 1, profile: join(folder, "ops") });
+    const session = await own.createSession(doubled);
+    await session.run({ "batch:x": f32([1, 2]) });
+    await session.dispose();
+    await own.close();
+    const [name, ...others] = await readdir(folder);
+    expect(others).toEqual([]);
+    expect(name).toMatch(/^ops_.*\.json$/);
+    const events: readonly { readonly name: string }[] = JSON.parse(await readFile(join(folder, name!), "utf8"));
+    expect(events.map((each) => each.name)).toContain("y/0_kernel_time");
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 it("keeps the tensors of two owners apart", async () => {
