@@ -81,7 +81,7 @@ function isEmpty(value: unknown): boolean {
 }
 
 /** A parameter that the format lets old writers leave out may be missing, if all of those are. */
-function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix }: FitPlace): Fit {
+function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix, baseShape }: FitPlace): Fit {
   const names = ({ path }: WantedParam): readonly string[] => {
     const { full, bare } = keysOf(method, path, plan, prefix);
     return [full, bare];
@@ -90,18 +90,30 @@ function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly W
   const omitted = wanted.filter(omits).flatMap(names);
   const named = wanted.filter((param) => !omits(param)).map((param) => ({ ...param, names: names(param) }));
   const optional = ({ path }: WantedParam): boolean => method.files.optional?.(path, plan) === true;
+  const copies = new Map(
+    [...source.tensors].flatMap(([name, { shape }]) => {
+      const path = copiedPath(method, name);
+      return !wanted.some((param) => param.path === path) && String(baseShape(path)) === String(shape) ? [[path, name] as const] : [];
+    }),
+  );
   // bias="all" files hold copies of the head under its wrapper's names
   const { places, missing, faults } = matchTensors(
     source.tensors,
     named,
-    (name) => omitted.includes(name) || /\.(original_module|modules_to_save)\./.test(name),
+    (name) => omitted.includes(name) || copies.has(copiedPath(method, name)) || /\.(original_module|modules_to_save)\./.test(name),
   );
   const anyOptional = named.some((param) => optional(param) && places.has(param.path));
   const lacking = missing.filter((param) => anyOptional || !optional(param));
   return {
     faults: [...lacking.map(missingFault), ...faults],
+    copies: new Map([...copies].map(([path, name]) => [path, () => source.readFloat32(name)])),
     read: () => readPlaces(source, places),
   };
+}
+
+/** The path of the base's weight that a tensor of this name is a copy of: PEFT's `save_embedding_layers`, on its own where an embedding is adapted. */
+function copiedPath({ files }: PeftMethod, name: string): string {
+  return (name.startsWith(files.prefix) ? name.slice(files.prefix.length) : name).replace(/\.base_layer\./, ".");
 }
 
 /** A tensor's names with and without the model's own prefix (`bert`). */

@@ -16,7 +16,12 @@ function loraOf(
     name,
     weight,
     config: lora.config.parse({ r: Math.max(...entries.map(([, { r }]) => r)), ...config }),
-    plan: { targets: new Map(entries.map(([path, { r, scaling }]) => [path, { r, scaling }])), names: [], transposed: false },
+    plan: {
+      targets: new Map(entries.map(([path, { r, scaling }]) => [path, { r, scaling }])),
+      tables: new Map(),
+      names: [],
+      transposed: false,
+    },
     params: new Map(
       entries.flatMap(([path, { r, A, B }]) => [
         [`${path}.lora_A.weight`, f32(A, [r, 3])] as const,

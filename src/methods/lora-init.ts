@@ -83,7 +83,7 @@ function orthogonal({ path, inFeatures, outFeatures }: LinearSite, r: number): I
 }
 
 /** The Euclidean norm of each row of a layer's weight [out, in], [out]: where DoRA's magnitudes start. */
-export function rowNorms({ path, transposed = false }: LinearSite): Initializer {
+export function rowNorms({ path, transposed = false }: { readonly path: string; readonly transposed?: boolean }): Initializer {
   const compute: InitialComputation = async ({ weight }) => {
     const W = await weight(`${path}.weight`);
     return [Float32Array.from(norms(transposed ? transpose(W) : W))];

@@ -13,6 +13,8 @@ const sites: Sites = {
     linear(`bert.encoder.layer.${i}.attention.self.key`, "key"),
     linear(`bert.encoder.layer.${i}.attention.self.value`, "value"),
   ]),
+  tables: [],
+  outputTables: [],
   sublayers: [],
   tokens: [],
   embeddings: [],

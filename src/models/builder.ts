@@ -15,6 +15,7 @@ import type {
   Sites,
   SublayerSite,
   SublayerState,
+  TableSite,
   TokenSite,
   WeightSite,
 } from "../methods/method.js";
@@ -36,6 +37,8 @@ export class ModelBuilder {
   readonly #options: BuilderOptions;
   readonly #leaves = new Map<string, Value>();
   readonly #linears: LinearSite[] = [];
+  readonly #tables: TableSite[] = [];
+  readonly #outputTables = new Set<string>();
   readonly #sublayers: SublayerSite[] = [];
   readonly #attentions: AttentionSite[] = [];
   readonly #tokens: TokenSite[] = [];
@@ -70,6 +73,8 @@ export class ModelBuilder {
     }
     return {
       linears: this.#linears,
+      tables: this.#tables,
+      outputTables: [...this.#outputTables],
       sublayers: this.#sublayers,
       attentions: this.#attentions,
       tokens: this.#tokens,
@@ -191,14 +196,15 @@ export class ModelBuilder {
     return virtual.length === 0 ? words : gather(concat([words, ...virtual], 0), this.batch.joinIndex);
   }
 
-  /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it. */
-  words(): Value {
+  /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it; or a matrix of that shape at `own`. */
+  words(own?: string, init?: Initializer): Value {
     const { path, rows, width } = this.#tokens[0]!;
-    return this.#tiedWeight(`${path}.weight`, [rows, width]);
+    return own === undefined ? this.#tiedWeight(`${path}.weight`, [rows, width]) : this.weight(own, [rows, width], init);
   }
 
   /** A weight that serves another layer too. Where `modules_to_save` has it trained in full, that layer keeps the base's, as in PEFT. */
   #tiedWeight(path: string, shape: readonly number[]): Value {
+    this.#outputTables.add(moduleOf(path));
     const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
     return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
   }
@@ -228,7 +234,14 @@ export class ModelBuilder {
 
   /** Rows of the table `path.weight` [rows, width] at int32 indices [T] → [T, width]. */
   embedding(path: string, rows: number, width: number, indices: Value): Value {
-    return gather(this.weight(`${path}.weight`, [rows, width]), indices);
+    const site: TableSite = { path, role: "embedding", inFeatures: rows, outFeatures: width };
+    this.#tables.push(site);
+    const table = this.weight(`${path}.weight`, [rows, width]);
+    const lookUp = (other: Value): Value => gather(other, indices);
+    return this.#options.attachments.reduce(
+      (y, { method, config, plan }) => method.table?.(site, { y, table, lookUp }, this.#scope(path), plan, config) ?? y,
+      lookUp(table),
+    );
   }
 
   /**

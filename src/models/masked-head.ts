@@ -44,9 +44,8 @@ export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => Maske
       const width = Number(hidden.shape[1]);
       const dense = m.linear(paths.dense, hidden, "head", width, { init: normal(c.initializer_range) });
       const h = m.unembedded(paths.backbone, m.layerNorm(paths.norm, activation(c.activation)(dense), c.eps, true));
-      const words = m.words();
-      const table = c.tie_word_embeddings ? words : m.weight(`${paths.decoder}.weight`, words.shape.map(Number));
-      return linear(h, table, m.weight(`${paths.decoder}.bias`, [Number(words.shape[0])], zeros));
+      const table = m.words(c.tie_word_embeddings ? undefined : `${paths.decoder}.weight`);
+      return linear(h, table, m.weight(`${paths.decoder}.bias`, [Number(table.shape[0])], zeros));
     },
   };
 }

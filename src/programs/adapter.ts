@@ -1,8 +1,9 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
 import type { Value } from "../core/graph.js";
+import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
-import { ConfigError, ModelError } from "../errors.js";
+import { AttachError, ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import type { Attachment, Child, PeftMethod } from "../methods/method.js";
@@ -118,8 +119,10 @@ async function fitted(
   graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
   const wanted = wantedParams(model, head, attachment, graph);
-  const { faults, read } = published.fit(wanted, placeOf(model, attachment));
+  const { faults, read, copies } = published.fit(wanted, placeOf(model, head, attachment));
   checkFit(published, faults);
+  const tied = tiedWeights(model, head);
+  for (const [path, copy] of copies ?? []) await checkCopy(model, published, tied.get(path) ?? path, path, await copy());
   const known = await read();
   return new Map([...(await initialParams(model, graph, 0, known)), ...known]);
 }
@@ -130,8 +133,34 @@ function attachPublished(model: BaseModel, head: TaskHead, { method, config, chi
   return attach(model, head, method, config, "file", planned);
 }
 
-function placeOf(model: BaseModel, { plan, children }: Attachment): FitPlace {
-  return { plan, prefix: model.family.prefix, children: children.map(({ attachment }) => placeOf(model, attachment)) };
+/** Throws AttachError for a weight of the base that a file holds with other numbers: Python would put it in the base's place. */
+async function checkCopy(
+  model: BaseModel,
+  { origin }: PublishedAdapter,
+  weight: string,
+  path: string,
+  { data, shape }: Tensor<"float32">,
+): Promise<void> {
+  const own = await model.read(weight, shape);
+  if (data.every((value, i) => Math.abs(value - own.data[i]!) <= 2 ** -8 * Math.abs(own.data[i]!) + 2 ** -24)) return; // rounded to 16 bits at most
+  throw new AttachError(`the adapter ${origin} holds ${path} of the base model with other numbers than ${model.id} has`, {
+    hint: "was it trained on another base model, or on one whose embeddings were changed?",
+  });
+}
+
+/** Paths of weights for which another serves, with its path. */
+function tiedWeights(model: BaseModel, head: TaskHead): ReadonlyMap<string, string> {
+  return new Map(survey(model, head).linears.flatMap(({ path, tied }) => (tied === undefined ? [] : [[`${path}.weight`, tied] as const])));
+}
+
+function placeOf(model: BaseModel, head: TaskHead, { plan, children }: Attachment): FitPlace {
+  const tied = tiedWeights(model, head);
+  return {
+    plan,
+    prefix: model.family.prefix,
+    baseShape: (path) => model.shape(tied.get(path) ?? path),
+    children: children.map(({ attachment }) => placeOf(model, head, attachment)),
+  };
 }
 
 /**
