@@ -17,6 +17,9 @@ export const weightsFile = "adapter_model.safetensors";
 /** The weights, safetensors first. */
 const peftWeightsFiles = [weightsFile, "adapter_model.bin"];
 
+/** PEFT's `task_type` for models that it has no wrapper for, such as masked language models: the caller says what the task is. */
+const noTask = "FEATURE_EXTRACTION";
+
 /** Fields of every adapter_config.json that do not belong to a method. Where a method has no modules_to_save, its file's are the head. */
 const commonFields = [
   "peft_type",
@@ -40,7 +43,7 @@ export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] =
   const method = methodOfType(json.peft_type, own);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
   const source = await openTensors(files, peftWeightsFiles);
-  const taskType = typeof json.task_type === "string" ? json.task_type : null;
+  const taskType = typeof json.task_type === "string" && json.task_type !== noTask ? json.task_type : null;
   return {
     origin: files.origin,
     method,
