@@ -78,6 +78,21 @@ describe("linear", () => {
   });
 });
 
+it("embedding tables are combined in the same ways, under their own names", () => {
+  const table = ({ plan, params, ...rest }: WeightedLora): WeightedLora => ({
+    ...rest,
+    plan: { ...plan, targets: new Map(), tables: plan.targets },
+    params: new Map([...params].map(([path, tensor]) => [path.replace(/lora_([AB])\.weight/, "lora_embedding_$1"), tensor])),
+  });
+  for (const combine of [catLora, linearLora]) {
+    const [tables, layers] = [combine([table(a), table(b)]), combine([a, b])];
+    expect(tables.paths).toEqual(layers.paths);
+    for (const path of layers.paths)
+      for (const part of ["A", "B"])
+        expect(tables.params.get(`${path}.lora_embedding_${part}`)).toEqual(layers.params.get(`${path}.lora_${part}.weight`));
+  }
+});
+
 it("what cannot be combined is named", () => {
   const [dora, biased] = [loraOf("d", 1, {}, { r: 1, use_dora: true }), loraOf("e", 1, {}, { r: 1, bias: "all" })];
   expect(combineFaults([a, dora, biased])).toEqual([

@@ -53,10 +53,15 @@ const decompositions = (): Promise<typeof import("../core/factorize.js")> => imp
  * PiSSA (Meng et al. 2024, arXiv:2404.02948, §3): with W ≈ U·S·Vᵀ of rank r, A = √(S/s)·Vᵀ and B = U·√(S/s), so that s·BA is the part of W that is
  * taken out of it. `iterations`: by subspace iteration from noise instead of exactly.
  */
-function pissa({ path, inFeatures, transposed = false }: LinearSite, r: number, scaling: number, iterations?: string): InitialComputation {
+function pissa(
+  { path, inFeatures, transposed = false, tied = `${path}.weight` }: LinearSite,
+  r: number,
+  scaling: number,
+  iterations?: string,
+): InitialComputation {
   return async ({ seed, weight }) => {
     const { matrixOf, randomSingular, rowsOf, topSingular } = await decompositions();
-    const { data, shape } = await weight(`${path}.weight`);
+    const { data, shape } = await weight(tied);
     const stored = matrixOf(data, shape[0]!, shape[1]!);
     const W = transposed ? stored.transpose() : stored;
     const start = (): Matrix => matrixOf(noise(inFeatures, r, seed, path), inFeatures, r);
@@ -83,9 +88,10 @@ function orthogonal({ path, inFeatures, outFeatures }: LinearSite, r: number): I
 }
 
 /** The Euclidean norm of each row of a layer's weight [out, in], [out]: where DoRA's magnitudes start. */
-export function rowNorms({ path, transposed = false }: { readonly path: string; readonly transposed?: boolean }): Initializer {
+export function rowNorms(site: Pick<LinearSite, "path" | "transposed" | "tied">): Initializer {
+  const { path, transposed = false, tied = `${path}.weight` } = site;
   const compute: InitialComputation = async ({ weight }) => {
-    const W = await weight(`${path}.weight`);
+    const W = await weight(tied);
     return [Float32Array.from(norms(transposed ? transpose(W) : W))];
   };
   return { kind: "computed", compute, part: 0 };

@@ -196,6 +196,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
         },
       );
     },
+    passesOver: (path, { targets }, c) => isResidual(c.init_lora_weights) && targets.has(path.replace(/\.weight$/, "")),
     inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "lora_ga_config", "velora_config"],
     publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names, transposed }) => ({
       ...c,

@@ -238,6 +238,8 @@ export interface AdapterFormat<C, P> {
   readonly bare?: boolean;
   /** Parameters that old writers left out; where the file has none of them, the base model's values stand. */
   optional?(path: string, plan: P): boolean;
+  /** Weights of the base in files that do not take the base's place, as this method has computed them from it already. */
+  passesOver?(path: string, plan: P, config: C): boolean;
   /** Frozen parameters that files leave out, for their first values stand; where a file has them all the same they are passed over, as in Python. */
   omits?(path: string, plan: P): boolean;
 }

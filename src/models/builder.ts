@@ -118,25 +118,33 @@ export class ModelBuilder {
     this.#weights.push(site);
     const present = this.#options.has(path);
     const module = moduleOf(path);
-    if (!present && init === undefined) this.#missing.push(path);
+    const brought = this.brings(path) && !this.#keepsWords(path);
+    if (!present && init === undefined && !brought) this.#missing.push(path);
     if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
     const type = { dtype: "float32" as const, shape };
-    const trained = !present || isSaved(module, this.#savedModules()) || this.#trainsInPlace(site);
-    const value = trained
-      ? leaf(
-          {
-            kind: "param",
-            path,
-            init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
-            trained: true,
-            lr_scale: this.#lrScale(site),
-            decay: !/bias|norm/i.test(path),
-          },
-          type,
-        )
-      : leaf({ kind: "weight", path }, type);
+    const saved = isSaved(module, this.#savedModules()) && !this.#keepsWords(path);
+    const trained = !present || saved || this.#trainsInPlace(site);
+    const value =
+      trained || brought
+        ? leaf(
+            {
+              kind: "param",
+              path,
+              init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
+              trained,
+              lr_scale: this.#lrScale(site),
+              decay: !/bias|norm/i.test(path),
+            },
+            type,
+          )
+        : leaf({ kind: "weight", path }, type);
     this.#leaves.set(path, value);
     return value;
+  }
+
+  /** Whether the adapter's files hold a weight that they do not train. */
+  brings(path: string): boolean {
+    return this.#options.brought?.includes(path) === true;
   }
 
   /** x·Wᵀ + b: x [T, in] → [T, out], with weights `path.weight` and `path.bias`. */
@@ -207,6 +215,12 @@ export class ModelBuilder {
     this.#outputTables.add(moduleOf(path));
     const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
     return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
+  }
+
+  /** Whether a weight is the word embeddings beside virtual tokens: then it is the base's, even where a file has it trained in full, as in PEFT. */
+  #keepsWords(path: string): boolean {
+    const virtual = this.#options.attachments.some(({ method }) => method.tokens !== undefined);
+    return virtual && this.#tokens.some((site) => path === `${site.path}.weight`);
   }
 
   #trainsInPlace(site: WeightSite): boolean {

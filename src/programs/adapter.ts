@@ -1,7 +1,6 @@
 import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
 import type { Value } from "../core/graph.js";
-import type { Tensor } from "../core/tensor.js";
 import type { RowTable } from "../data/rows.js";
 import { AttachError, ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
@@ -53,9 +52,10 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
   const json = (await files.size("training.json")) === undefined ? {} : await readJson(files, "training.json");
   const record: TrainingRecord = isRecord(json) ? json : {};
-  const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
-  checkUndone(published, head);
-  const attachment = attachPublished(model, head, published);
+  const named = publishedHead(model, published, taskOf(model, published, record, taskName), record);
+  checkUndone(published, named);
+  const attachment = attachPublished(model, named, published);
+  const head = await withBrought(model, published, named, attachment);
   const graph = forwardGraph(model, head, [attachment]);
   return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
@@ -119,10 +119,8 @@ async function fitted(
   graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
   const wanted = wantedParams(model, head, attachment, graph);
-  const { faults, read, copies } = published.fit(wanted, placeOf(model, head, attachment));
+  const { faults, read } = published.fit(wanted, placeOf(model, head, attachment));
   checkFit(published, faults);
-  const tied = tiedWeights(model, head);
-  for (const [path, copy] of copies ?? []) await checkCopy(model, published, tied.get(path) ?? path, path, await copy());
   const known = await read();
   return new Map([...(await initialParams(model, graph, 0, known)), ...known]);
 }
@@ -133,19 +131,22 @@ function attachPublished(model: BaseModel, head: TaskHead, { method, config, chi
   return attach(model, head, method, config, "file", planned);
 }
 
-/** Throws AttachError for a weight of the base that a file holds with other numbers: Python would put it in the base's place. */
-async function checkCopy(
-  model: BaseModel,
-  { origin }: PublishedAdapter,
-  weight: string,
-  path: string,
-  { data, shape }: Tensor<"float32">,
-): Promise<void> {
-  const own = await model.read(weight, shape);
-  if (data.every((value, i) => Math.abs(value - own.data[i]!) <= 2 ** -8 * Math.abs(own.data[i]!) + 2 ** -24)) return; // rounded to 16 bits at most
-  throw new AttachError(`the adapter ${origin} holds ${path} of the base model with other numbers than ${model.id} has`, {
-    hint: "was it trained on another base model, or on one whose embeddings were changed?",
-  });
+/** The head with the weights that files hold in place of the base's, where those are other numbers. */
+async function withBrought(model: BaseModel, published: PublishedAdapter, head: TaskHead, attachment: Attachment): Promise<TaskHead> {
+  const wanted = wantedParams(model, head, attachment, forwardGraph(model, head, [attachment]));
+  const brought = [...(head.brought ?? [])];
+  for (const [path, read] of published.fit(wanted, placeOf(model, head, attachment)).copies ?? []) {
+    const { data, shape } = await read();
+    const own = await model.read(path, shape);
+    if (data.every((value, i) => value === own.data[i])) continue;
+    if (wanted.some((param) => param.path === path)) {
+      throw new AttachError(`the adapter ${published.origin} holds two sets of numbers for ${path}, one of them for the output matrix`, {
+        hint: "merge it in Python, and use the merged model",
+      });
+    }
+    brought.push(path);
+  }
+  return brought.length === 0 ? head : { ...head, brought };
 }
 
 /** Paths of weights for which another serves, with its path. */
@@ -158,7 +159,11 @@ function placeOf(model: BaseModel, head: TaskHead, { plan, children }: Attachmen
   return {
     plan,
     prefix: model.family.prefix,
-    baseShape: (path) => model.shape(tied.get(path) ?? path),
+    baseWeight(path, shape) {
+      const own = tied.get(path) ?? path;
+      return String(model.shape(own)) === String(shape) ? own : undefined;
+    },
+    aliases: (path) => model.family.aliases?.(path) ?? [],
     children: children.map(({ attachment }) => placeOf(model, head, attachment)),
   };
 }
@@ -238,5 +243,7 @@ function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task
     labels !== undefined && labels.length === outputs && outputs > 1
       ? { kind: "classes", labels }
       : task.targetOf(model.json, outputs, model.tokenizer);
-  return { task, target, layers };
+  const { matrix } = headOf(model, { task, layers });
+  const own = matrix !== undefined && published.head.outputs(matrix) !== undefined;
+  return { task, target, layers, ...(own ? { brought: [matrix] } : {}) };
 }

@@ -79,11 +79,8 @@ def norms(family):
 
 
 def tables(family):
-    if family == "gpt2":
-        return ["wte", "wpe"]
-    if family in ENCODERS:
-        return ["word_embeddings", "position_embeddings", *([] if family == "distilbert" else ["token_type_embeddings"])]
-    return ["embed_tokens"]
+    encoder = ["word_embeddings", "position_embeddings", *([] if family == "distilbert" else ["token_type_embeddings"])]
+    return ["wte", "wpe"] if family == "gpt2" else encoder if family in ENCODERS else ["embed_tokens"]
 
 
 # ---------------------------------------------------------------- configs
@@ -275,11 +272,10 @@ class Maker:
         seed = zlib.crc32(f"{name} {attempt}".encode())
         tokenizer = Tokenizer.from_file(str(self.bases / base / "tokenizer.json"))
         if task == MASKS:
-            mask = "[MASK]" if tokenizer.token_to_id("[MASK]") is not None else "<mask>"
-            rows = [{"text": row["text"].replace("MASK", mask)} for row in rows]
+            rows = [{"text": row["text"].replace("MASK", "<mask>" if tokenizer.token_to_id("[MASK]") is None else "[MASK]")} for row in rows]
         if family in DECODERS:  # not all of them have a token between texts
             rows = [row for row in rows if "text_pair" not in row]
-        read, live, virtual = (self.bitfit if config == "bitfit" else self.peft)(files, base, family, task, config, seed, stored, dtype)
+        read, live, virtual = (self.plain if isinstance(config, str) else self.peft)(files, base, family, task, config, seed, stored, dtype)
         numbers = answers(read, tokenizer, rows, task, virtual, family == "bert")
         if live is not None and dtype is None:
             assert gap(numbers, answers(live, tokenizer, rows, task, virtual, family == "bert")) < 2e-5, "the adapter read back differs"
@@ -332,20 +328,20 @@ class Maker:
         said.write_text(json.dumps(published, indent=2, sort_keys=True) + "\n")
         return read, model, made.num_virtual_tokens if prompt and kind is not PrefixTuningConfig else 0
 
-    def bitfit(self, files, base, family, task, config, seed, stored, dtype):
-        """PEFT has no BitFit: the trained biases and the head under the base model's own names."""
+    def plain(self, files, base, family, task, config, seed, stored, dtype):
+        """PEFT has no BitFit and no adapter of a head alone: what is trained under the base model's own names. `config`: bitfit or head."""
         model = self.load(base, task, seed)
         g = torch.Generator().manual_seed(seed)
         kept = {}
         with torch.no_grad():
             for name, p in model.named_parameters():
                 head = re.match(r"(pre_)?classifier|score", name)
-                if head or name.endswith("bias"):
+                if head or (config == "bitfit" and name.endswith("bias")):
                     p.add_((0.4 if p.ndim == 2 else 0.3) * torch.randn(p.shape, generator=g))
                     kept[name.removeprefix(f"{model.base_model_prefix}.")] = p.detach().clone()
-        assert any(name.endswith("bias") and not re.match(r"(pre_)?classifier|score", name) for name in kept), "no biases"
+        assert config == "head" or any(name.endswith("bias") and not re.match(r"(pre_)?classifier|score", name) for name in kept), "no biases"
         save_file(kept, files / "adapter_model.safetensors", metadata={"format": "pt"})
-        config = {"peft_type": "BITFIT", "task_type": TYPES[task], "base_model_name_or_path": f"org/{base}"}
+        config = {"peft_type": {"bitfit": "BITFIT", "head": "HEAD"}[config], "task_type": TYPES.get(task), "base_model_name_or_path": f"org/{base}"}
         (files / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         return model, None, 0
 
@@ -365,14 +361,15 @@ def draw_case(maker, name, families, methods):
     task = r.choice([TEXTS, TAGS, MASKS] if family in ENCODERS else [TEXTS, TAGS, WORDS, WORDS, WORDS])
     maker.outputs = r.choice([1, 3, 3, 4]) if task == TEXTS else r.choice([2, 3])
     method = r.choices(methods, [WEIGHTS[each] for each in methods])[0]
+    if (family, method) == ("distilbert", "prefix"):
+        method = "prompt"  # PEFT refuses it, or with task_type FEATURE_EXTRACTION has no effect but a mask of the wrong size
     if not (maker.bases / base).exists():
         make_base(maker.bases / base, family, base)
     layers = transformers.AutoConfig.from_pretrained(maker.bases / base).num_hidden_layers
     config = method if method == "bitfit" else DRAW[method](r, family, task, layers)
-    if task == MASKS and method != "bitfit":
-        with_head = re.search("MaskedLM|PreTraining", str(json.loads((maker.bases / base / "config.json").read_text())["architectures"]))
-        if not with_head or r.random() < 0.2:  # a head that the base lacks comes with the adapter
-            config[1]["modules_to_save"] = [*config[1].get("modules_to_save", []), *MASK_HEADS[family]]
+    with_head = re.search("MaskedLM|PreTraining", (maker.bases / base / "config.json").read_text())
+    if task == MASKS and method != "bitfit" and (not with_head or r.random() < 0.2):  # a head that the base lacks comes with the adapter
+        config[1]["modules_to_save"] = [*config[1].get("modules_to_save", []), *MASK_HEADS[family]]
     files = {} if method == "bitfit" else {"stored": r.choice(["safetensors", "safetensors", "bin"]), "dtype": r.choice([None, None, None, torch.bfloat16, torch.float16])}
     if files.get("stored") == "bin":
         files["dtype"] = None
