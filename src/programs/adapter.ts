@@ -46,7 +46,17 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const brought = broughtOutputs(model, published, task === null ? head.task : taskNamed(task));
   if (brought !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
-  return { head, attachment, params: await fitted(model, published, head, attachment, ownGraph(model, head, attachment)) };
+  const graph = ownGraph(model, head, attachment);
+  const read = await withBrought(model, published, head, attachment, graph);
+  if (read !== head) {
+    throw new AttachError(
+      `the adapter ${files.origin} holds weights of the base with other numbers, which others cannot share: ${read.brought!.join(", ")}`,
+      {
+        hint: "use it alone, or save it in Python with save_embedding_layers=False",
+      },
+    );
+  }
+  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
@@ -55,9 +65,10 @@ async function fitAdapter(model: BaseModel, files: Files, published: PublishedAd
   const named = publishedHead(model, published, taskOf(model, published, record, taskName), record);
   checkUndone(published, named);
   const attachment = attachPublished(model, named, published);
-  const head = await withBrought(model, published, named, attachment);
-  const graph = forwardGraph(model, head, [attachment]);
-  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
+  const graph = forwardGraph(model, named, [attachment]);
+  const head = await withBrought(model, published, named, attachment, graph);
+  const whole = head === named ? graph : forwardGraph(model, head, [attachment]);
+  return { head, attachment, params: await fitted(model, published, head, attachment, whole) };
 }
 
 /** Throws ConfigError for an adapter, or a composition's first, whose invertible layers Python did not undo before the head, where here they are. */
@@ -132,8 +143,14 @@ function attachPublished(model: BaseModel, head: TaskHead, { method, config, chi
 }
 
 /** The head with the weights that files hold in place of the base's, where those are other numbers. */
-async function withBrought(model: BaseModel, published: PublishedAdapter, head: TaskHead, attachment: Attachment): Promise<TaskHead> {
-  const wanted = wantedParams(model, head, attachment, forwardGraph(model, head, [attachment]));
+async function withBrought(
+  model: BaseModel,
+  published: PublishedAdapter,
+  head: TaskHead,
+  attachment: Attachment,
+  graph: Readonly<Record<string, Value>>,
+): Promise<TaskHead> {
+  const wanted = wantedParams(model, head, attachment, graph);
   const brought = [...(head.brought ?? [])];
   for (const [path, read] of published.fit(wanted, placeOf(model, head, attachment)).copies ?? []) {
     const { data, shape } = await read();
@@ -146,7 +163,7 @@ async function withBrought(model: BaseModel, published: PublishedAdapter, head: 
     }
     brought.push(path);
   }
-  return brought.length === 0 ? head : { ...head, brought };
+  return brought.length === (head.brought ?? []).length ? head : { ...head, brought };
 }
 
 /** Paths of weights for which another serves, with its path. */
