@@ -53,15 +53,10 @@ const decompositions = (): Promise<typeof import("../core/factorize.js")> => imp
  * PiSSA (Meng et al. 2024, arXiv:2404.02948, §3): with W ≈ U·S·Vᵀ of rank r, A = √(S/s)·Vᵀ and B = U·√(S/s), so that s·BA is the part of W that is
  * taken out of it. `iterations`: by subspace iteration from noise instead of exactly.
  */
-function pissa(
-  { path, inFeatures, transposed = false, tied = `${path}.weight` }: LinearSite,
-  r: number,
-  scaling: number,
-  iterations?: string,
-): InitialComputation {
+function pissa({ path, inFeatures, transposed = false }: LinearSite, r: number, scaling: number, iterations?: string): InitialComputation {
   return async ({ seed, weight }) => {
     const { matrixOf, randomSingular, rowsOf, topSingular } = await decompositions();
-    const { data, shape } = await weight(tied);
+    const { data, shape } = await weight(`${path}.weight`);
     const stored = matrixOf(data, shape[0]!, shape[1]!);
     const W = transposed ? stored.transpose() : stored;
     const start = (): Matrix => matrixOf(noise(inFeatures, r, seed, path), inFeatures, r);

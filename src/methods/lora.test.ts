@@ -145,6 +145,10 @@ describe("the plan", () => {
     expect(odd.message).toContain(query1);
     expect(odd.message).not.toContain(value0);
     expect(() => planOf({ init_lora_weights: "pissa", r: 5 })).toThrow(/rank 5, but its weight has 4/);
+    const tied: Sites = { ...sites, linears: [{ ...linear("lm_head", "head"), tied: "model.embed_tokens.weight" }] };
+    expect(() => lora.plan(tied, configOf({ init_lora_weights: "pissa", target_modules: ["lm_head"], r: 2 }), "file", [])).toThrow(
+      /does not go with lm_head, which shares its weight with the embeddings/,
+    );
     expect(() => planOf({ init_lora_weights: false, use_dora: true })).toThrow(/use_dora needs init_lora_weights other than false/);
   });
 });

@@ -116,6 +116,11 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     const targets = new Map(layers.map(sizes));
     if (c.lora_bias && tables.length > 0)
       throw new ConfigError(`lora_bias does not go with embedding tables: ${tables.map(({ path }) => path).join(", ")}`);
+    const shared = layers.find(({ tied }) => tied !== undefined);
+    if (isResidual(c.init_lora_weights) && shared !== undefined)
+      throw new ConfigError(
+        `init_lora_weights "${c.init_lora_weights}" does not go with ${shared.path}, which shares its weight with the embeddings`,
+      );
     if (origin === "user") {
       checkPattern("rank_pattern", c.rank_pattern, matched);
       checkPattern("alpha_pattern", c.alpha_pattern, matched);

@@ -213,7 +213,7 @@ export class ModelBuilder {
   /** A weight that serves another layer too. Where `modules_to_save` has it trained in full, that layer keeps the base's, as in PEFT. */
   #tiedWeight(path: string, shape: readonly number[]): Value {
     this.#outputTables.add(moduleOf(path));
-    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
+    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape }) && !this.#keepsWords(path);
     return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
   }
 
