@@ -144,7 +144,17 @@ describe.each(stored)("%s", (dtype) => {
   });
 });
 
-const noSites: Sites = { linears: [], sublayers: [], attentions: [], tokens: [], embeddings: [], weights: [], headModules: [] };
+const noSites: Sites = {
+  linears: [],
+  tables: [],
+  outputTables: [],
+  sublayers: [],
+  attentions: [],
+  tokens: [],
+  embeddings: [],
+  weights: [],
+  headModules: [],
+};
 
 describe("auto", () => {
   const picked = async (config: object, method = "lora"): Promise<unknown> => {

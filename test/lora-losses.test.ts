@@ -37,7 +37,16 @@ afterAll(() => runtime.close());
 const variants = readdirSync(golden).filter((name) => name !== "base");
 
 it("has all golden variants", () => {
-  expect(variants).toEqual(["accumulation", "all-linear", "bias-all", "query-value", "regression", "vera"]);
+  expect(variants).toEqual([
+    "accumulation",
+    "all-linear",
+    "bias-all",
+    "embeddings",
+    "embeddings-dora",
+    "query-value",
+    "regression",
+    "vera",
+  ]);
 });
 
 describe.each(variants)("ten steps of PEFT's %s", (variant) => {

@@ -63,13 +63,20 @@ const settings: Readonly<Record<string, Settings>> = {
       },
       { init_lora_weights: "pissa", r: 4, rank_pattern: { "v[a-z_]+": 3 }, use_rslora: true, loraplus_lr_ratio: 2 },
       { use_dora: true, target_modules: "all-linear", init_lora_weights: "pissa_niter_2", r: 4 },
+      {
+        target_modules: ".*(word|position)_embeddings|.*(query|q_lin)",
+        r: 3,
+        rank_pattern: { position_embeddings: 2 },
+        loraplus_lr_ratio: 2,
+      },
+      { use_dora: true, target_modules: ["word_embeddings"], r: 3, init_lora_weights: "pissa" },
     ],
     dropout: { lora_dropout: 0.3, init_lora_weights: "orthogonal" },
     merges: true,
     zeroStart: true,
     rate: 2e-2,
     falls: [30, 0.4],
-    detached: { field: "use_dora", params: /\.lora_[AB]\./ },
+    detached: { field: "use_dora", params: /\.lora_(embedding_)?[AB]/ },
   },
   vera: {
     configs: [

@@ -14,6 +14,7 @@ import { loadAdapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
 import type { BaseModel } from "../programs/base-model.js";
 import { initialParams } from "../programs/initial-params.js";
+import { paramsOf } from "../programs/program.js";
 import { nodeRuntime } from "../runtime/node.js";
 import { textClassification } from "../tasks/text-classification.js";
 
@@ -336,6 +337,32 @@ describe("adapter_model.safetensors", () => {
     const error = await failure(() => read(files));
     expect(error.message).toContain(`${layer(0)}.query.lora_A.weight: missing`);
     expect(error.message).toContain("layer.0.attention.self.qery.lora_A.weight: [8,16], not expected");
+  });
+
+  it("may hold weights of the base, which take its place where they are other numbers", async () => {
+    const table = "bert.embeddings.word_embeddings";
+    const files = await written({ target_modules: ["word_embeddings"] });
+    const own = await model.read(`${table}.weight`, [282, 16]);
+    const bytes = (data: Float32Array): RawTensor => ({ dtype: "F32", shape: [282, 16], bytes: new Uint8Array(data.slice().buffer) });
+    const copied = `base_model.model.${table}.base_layer.weight`;
+    const same = await read(await withTensors(files, (tensors) => void tensors.set(copied, bytes(own.data))));
+    expect(same).toEqual(await read(files));
+    const moved = own.data.map((value, i) => (i === 5 ? value + 1 : value));
+    for (const [name, adapted] of [
+      [copied, files],
+      [`base_model.model.${table}.weight`, await written()],
+    ] as const) {
+      const other = await read(await withTensors(adapted, (tensors) => void tensors.set(name, bytes(moved))));
+      expect(other.head.brought).toEqual([`${table}.weight`]);
+      expect(other.params.get(`${table}.weight`)!.data).toEqual(moved);
+      expect(
+        paramsOf(forwardGraph(model, other.head, [other.attachment])).find(({ leaf }) => leaf.path === `${table}.weight`)!.leaf.trained,
+      ).toBe(false);
+      const again = await openSafetensors(memoryFiles("again", await adapterFiles(model, other)), "adapter_model.safetensors");
+      expect((await again.readFloat32(name)).data).toEqual(moved);
+    }
+    const resized = await withTensors(files, (tensors) => void tensors.set(copied, zeros([283, 16])));
+    expect((await failure(() => read(resized))).message).toContain(`${copied}: [283,16], not expected`);
   });
 
   it.each<["BF16" | "F16", readonly number[]]>([

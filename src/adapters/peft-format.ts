@@ -17,6 +17,9 @@ export const weightsFile = "adapter_model.safetensors";
 /** The weights, safetensors first. */
 const peftWeightsFiles = [weightsFile, "adapter_model.bin"];
 
+/** PEFT's `task_type` for models that it has no wrapper for, such as masked language models: the caller says what the task is. */
+const noTask = "FEATURE_EXTRACTION";
+
 /** Fields of every adapter_config.json that do not belong to a method. Where a method has no modules_to_save, its file's are the head. */
 const commonFields = [
   "peft_type",
@@ -40,7 +43,7 @@ export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] =
   const method = methodOfType(json.peft_type, own);
   const config = publishedConfig(`${files.origin}/${configFile}`, method, json);
   const source = await openTensors(files, peftWeightsFiles);
-  const taskType = typeof json.task_type === "string" ? json.task_type : null;
+  const taskType = typeof json.task_type === "string" && json.task_type !== noTask ? json.task_type : null;
   return {
     origin: files.origin,
     method,
@@ -54,7 +57,7 @@ export async function readPeftAdapter(files: Files, own: readonly PeftMethod[] =
     },
     children: [],
     tensors: source.tensors,
-    fit: (wanted, place) => fitTensors(source, method, wanted, place),
+    fit: (wanted, place) => fitTensors(source, method, config, wanted, place),
   };
 }
 
@@ -81,27 +84,40 @@ function isEmpty(value: unknown): boolean {
 }
 
 /** A parameter that the format lets old writers leave out may be missing, if all of those are. */
-function fitTensors(source: TensorSource, method: PeftMethod, wanted: readonly WantedParam[], { plan, prefix }: FitPlace): Fit {
+function fitTensors(source: TensorSource, method: PeftMethod, config: object, wanted: readonly WantedParam[], place: FitPlace): Fit {
+  const { plan, prefix } = place;
+  const copies = [...source.tensors].flatMap(([name, { shape }]) => {
+    const path = place.baseWeight(copiedPath(method, name), shape);
+    return path === undefined ? [] : [[name, path] as const];
+  });
   const names = ({ path }: WantedParam): readonly string[] => {
-    const { full, bare } = keysOf(method, path, plan, prefix);
-    return [full, bare];
+    const all = [path, ...place.aliases(path)].flatMap((each) => Object.values(keysOf(method, each, plan, prefix)));
+    if (all.some((name) => source.tensors.has(name))) return all;
+    return [...all, ...copies.flatMap(([name, copied]) => (copied === path ? [name] : []))];
   };
   const omits = ({ path }: WantedParam): boolean => method.files.omits?.(path, plan) === true;
-  const omitted = wanted.filter(omits).flatMap(names);
+  const known = new Set(wanted.flatMap(names));
   const named = wanted.filter((param) => !omits(param)).map((param) => ({ ...param, names: names(param) }));
   const optional = ({ path }: WantedParam): boolean => method.files.optional?.(path, plan) === true;
   // bias="all" files hold copies of the head under its wrapper's names
   const { places, missing, faults } = matchTensors(
     source.tensors,
     named,
-    (name) => omitted.includes(name) || /\.(original_module|modules_to_save)\./.test(name),
+    (name) => known.has(name) || copies.some(([copy]) => copy === name) || /\.(original_module|modules_to_save)\./.test(name),
   );
   const anyOptional = named.some((param) => optional(param) && places.has(param.path));
   const lacking = missing.filter((param) => anyOptional || !optional(param));
+  const taken = copies.filter(([name, path]) => !known.has(name) && method.files.passesOver?.(path, plan, config) !== true);
   return {
     faults: [...lacking.map(missingFault), ...faults],
+    copies: new Map(taken.map(([name, path]) => [path, () => source.readFloat32(name)])),
     read: () => readPlaces(source, places),
   };
+}
+
+/** The path of the base's weight that a tensor of this name stands for: PEFT's `save_embedding_layers`, on its own where an embedding is adapted. */
+function copiedPath({ files }: PeftMethod, name: string): string {
+  return (name.startsWith(files.prefix) ? name.slice(files.prefix.length) : name).replace(/\.base_layer\./, ".");
 }
 
 /** A tensor's names with and without the model's own prefix (`bert`). */

@@ -69,6 +69,10 @@ export interface FitPlace {
   readonly plan: unknown;
   /** Prefix of the backbone's paths (`bert`), which files may leave out. */
   readonly prefix: string;
+  /** A weight of the base model by its path, also where it serves another layer too: its own path; undefined where there is none of that shape. */
+  baseWeight(path: string, shape: readonly number[]): string | undefined;
+  /** Other names of a weight in files. */
+  aliases(path: string): readonly string[];
   /** The plans of the adapters it holds, in their order. */
   readonly children: readonly FitPlace[];
 }
@@ -77,6 +81,8 @@ export interface FitPlace {
 export interface Fit {
   /** One line for each tensor that is missing, of another shape, or not expected. */
   readonly faults: readonly string[];
+  /** Weights of the base that the files hold too though nothing trains them, by path: in Python they take the base's place. */
+  readonly copies?: ReadonlyMap<string, () => Promise<Tensor<"float32">>>;
   /** The parameters by path; only where there are no faults. Those that the format leaves out, or allows to be left out, may be missing. */
   read(): Promise<ReadonlyMap<string, Tensor<"float32">>>;
 }

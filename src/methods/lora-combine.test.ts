@@ -16,7 +16,12 @@ function loraOf(
     name,
     weight,
     config: lora.config.parse({ r: Math.max(...entries.map(([, { r }]) => r)), ...config }),
-    plan: { targets: new Map(entries.map(([path, { r, scaling }]) => [path, { r, scaling }])), names: [], transposed: false },
+    plan: {
+      targets: new Map(entries.map(([path, { r, scaling }]) => [path, { r, scaling }])),
+      tables: new Map(),
+      names: [],
+      transposed: false,
+    },
     params: new Map(
       entries.flatMap(([path, { r, A, B }]) => [
         [`${path}.lora_A.weight`, f32(A, [r, 3])] as const,
@@ -71,6 +76,21 @@ describe("linear", () => {
   it("of one adapter is that adapter", () => {
     expect(product(linearLora([a]), "k", 1).data[1]).toBeCloseTo(product(a, "k", 6).data[1]!, 5);
   });
+});
+
+it("embedding tables are combined in the same ways, under their own names", () => {
+  const table = ({ plan, params, ...rest }: WeightedLora): WeightedLora => ({
+    ...rest,
+    plan: { ...plan, targets: new Map(), tables: plan.targets },
+    params: new Map([...params].map(([path, tensor]) => [path.replace(/lora_([AB])\.weight/, "lora_embedding_$1"), tensor])),
+  });
+  for (const combine of [catLora, linearLora]) {
+    const [tables, layers] = [combine([table(a), table(b)]), combine([a, b])];
+    expect(tables.paths).toEqual(layers.paths);
+    for (const path of layers.paths)
+      for (const part of ["A", "B"])
+        expect(tables.params.get(`${path}.lora_embedding_${part}`)).toEqual(layers.params.get(`${path}.lora_${part}.weight`));
+  }
 });
 
 it("what cannot be combined is named", () => {

@@ -95,20 +95,29 @@ function combined(
   const params = new Map<string, Tensor<"float32">>();
   for (const path of paths) {
     const { A, B } = mix(at(loras, path), r);
-    params.set(`${path}.lora_A.weight`, A);
-    params.set(`${path}.lora_B.weight`, B);
+    const names = namesAt(loras, path);
+    params.set(names.A, A);
+    params.set(names.B, B);
   }
   return { r, paths, params };
 }
 
 function pathsOf(loras: readonly WeightedLora[]): readonly string[] {
-  return [...new Set(loras.flatMap(({ plan }) => [...plan.targets.keys()]))];
+  return [...new Set(loras.flatMap(({ plan }) => [...plan.targets.keys(), ...plan.tables.keys()]))];
+}
+
+/** The paths of a layer's matrices; those of embedding tables have names of their own. */
+function namesAt(loras: readonly WeightedLora[], path: string): { readonly A: string; readonly B: string } {
+  return loras.some(({ plan }) => plan.tables.has(path))
+    ? { A: `${path}.lora_embedding_A`, B: `${path}.lora_embedding_B` }
+    : { A: `${path}.lora_A.weight`, B: `${path}.lora_B.weight` };
 }
 
 function at(loras: readonly WeightedLora[], path: string): readonly Part[] {
   return loras.flatMap(({ name, weight, plan, params }) => {
-    const target = plan.targets.get(path);
-    const [A, B] = [params.get(`${path}.lora_A.weight`), params.get(`${path}.lora_B.weight`)];
+    const target = plan.targets.get(path) ?? plan.tables.get(path);
+    const names = namesAt(loras, path);
+    const [A, B] = [params.get(names.A), params.get(names.B)];
     if (target === undefined || A === undefined || B === undefined) return [];
     return [{ name, r: target.r, weight: weight * target.scaling, A, B }];
   });

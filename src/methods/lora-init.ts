@@ -83,9 +83,10 @@ function orthogonal({ path, inFeatures, outFeatures }: LinearSite, r: number): I
 }
 
 /** The Euclidean norm of each row of a layer's weight [out, in], [out]: where DoRA's magnitudes start. */
-export function rowNorms({ path, transposed = false }: LinearSite): Initializer {
+export function rowNorms(site: Pick<LinearSite, "path" | "transposed" | "tied">): Initializer {
+  const { path, transposed = false, tied = `${path}.weight` } = site;
   const compute: InitialComputation = async ({ weight }) => {
-    const W = await weight(`${path}.weight`);
+    const W = await weight(tied);
     return [Float32Array.from(norms(transposed ? transpose(W) : W))];
   };
   return { kind: "computed", compute, part: 0 };

@@ -13,6 +13,11 @@ const sites: Sites = {
     linear(`bert.encoder.layer.${i}.attention.self.key`, "key"),
     linear(`bert.encoder.layer.${i}.attention.self.value`, "value"),
   ]),
+  tables: [
+    { path: "bert.embeddings.word_embeddings", role: "embedding", inFeatures: 9, outFeatures: 4 },
+    { path: "bert.embeddings.position_embeddings", role: "embedding", inFeatures: 7, outFeatures: 4 },
+  ],
+  outputTables: [],
   sublayers: [],
   tokens: [],
   embeddings: [],
@@ -140,7 +145,49 @@ describe("the plan", () => {
     expect(odd.message).toContain(query1);
     expect(odd.message).not.toContain(value0);
     expect(() => planOf({ init_lora_weights: "pissa", r: 5 })).toThrow(/rank 5, but its weight has 4/);
+    const tied: Sites = { ...sites, linears: [{ ...linear("lm_head", "head"), tied: "model.embed_tokens.weight" }] };
+    expect(() => lora.plan(tied, configOf({ init_lora_weights: "pissa", target_modules: ["lm_head"], r: 2 }), "file", [])).toThrow(
+      /does not go with lm_head, which shares its weight with the embeddings/,
+    );
     expect(() => planOf({ init_lora_weights: false, use_dora: true })).toThrow(/use_dora needs init_lora_weights other than false/);
+  });
+});
+
+describe("embedding tables", () => {
+  const words = "bert.embeddings.word_embeddings";
+
+  it("are adapted where they are named, and by nothing else", () => {
+    const plan = planOf({ target_modules: ["word_embeddings", "query"], r: 4, lora_alpha: 6, rank_pattern: { word_embeddings: 2 } });
+    expect([...plan.tables]).toEqual([[words, { r: 2, scaling: 3 }]]);
+    expect([...plan.targets.keys()]).toEqual([query0, query1]);
+    expect(plan.names).toEqual(["query", "word_embeddings"]);
+    for (const fields of [
+      {},
+      { target_modules: "all-linear" },
+      { target_modules: ".*embeddings|.*query", exclude_modules: ["word_embeddings", "position_embeddings"] },
+    ])
+      expect(planOf(fields).tables.size).toBe(0);
+    expect(planOf({ target_modules: ".*_embeddings" }).tables.size).toBe(2);
+    expect(planOf({ target_modules: ["word_embeddings", "query"], layers_to_transform: 1 }).tables.size).toBe(0); // as in PEFT: it is in no layer
+    expect(planOf({ target_modules: [words, "query"], layers_to_transform: 1 }).tables.size).toBe(1);
+  });
+
+  it("have no biases, as in PEFT", () => {
+    expect(() => planOf({ target_modules: ["word_embeddings"], lora_bias: true })).toThrow(
+      /lora_bias does not go with embedding tables: bert/,
+    );
+  });
+
+  it("are among the names that a message offers", async () => {
+    const error = await failure(() => planOf({ target_modules: ["word_embedding"] }));
+    expect(error.message).toContain("match no linear layer or embedding table");
+    expect(error.hint).toContain(`${words} (embedding)`);
+  });
+
+  it("keep the base's weights, where a file holds them, within the wrapped layer", () => {
+    const plan = planOf({ target_modules: ["word_embeddings"] });
+    expect(lora.files.key(`${words}.weight`, plan)).toBe(`base_model.model.${words}.base_layer.weight`);
+    expect(lora.files.key(`${words}.lora_embedding_A`, plan)).toBe(`base_model.model.${words}.lora_embedding_A`);
   });
 });
 
@@ -151,6 +198,7 @@ describe("LoRA+", () => {
     expect(scaleOf("classifier.bias", [3])).toBe(16);
     expect(scaleOf(`${query0}.lora_A.weight`, [8, 4])).toBe(1);
     expect(scaleOf("classifier.weight", [3, 4])).toBe(1);
+    for (const part of ["A", "B"]) expect(scaleOf(`bert.embeddings.word_embeddings.lora_embedding_${part}`, [4, 8])).toBe(1);
   });
 });
 

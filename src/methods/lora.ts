@@ -4,10 +4,11 @@ import { addProduct, rowNorms as normsOf, scaleRows, weightedSum } from "../core
 import { ConfigError } from "../errors.js";
 import { add, detach, div, mul, scalar, scale, sqrt, sub } from "../ops/elementwise.js";
 import { gemm } from "../ops/linear.js";
-import { concat, reshape, transpose } from "../ops/movement.js";
-import { sum } from "../ops/reduce.js";
+import { concat, reshape } from "../ops/movement.js";
 import { biasFiles, trainsBias } from "./base-bias.js";
 import { initLoraWeights, isResidual, type LoraStart, loraStart, rowNorms, type UpdateSizes } from "./lora-init.js";
+import { lostNorms, quotients, squaredNorms } from "./lora-norms.js";
+import { loraTable, mergedTable, unmergedTable } from "./lora-table.js";
 import type { LinearCall, LinearSite, LinearWeights, ParamScope, PeftMethod, SiteParams } from "./method.js";
 import {
   checkLayers,
@@ -15,7 +16,7 @@ import {
   compactTargets,
   isTransposed,
   layerFields,
-  matchTargets,
+  matchLayersAndTables,
   patternValue,
   publishedTargets,
   targetFields,
@@ -30,7 +31,7 @@ const config = z
     lora_alpha: z.number().positive().default(8).describe("the update is scaled by lora_alpha / r"),
     lora_dropout: z.number().min(0).lt(1).default(0).describe("dropout on the update's input while training"),
     target_modules: targetFields.target_modules.describe(
-      'layers to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value',
+      'layers and embedding tables to adapt: names (suffixes of paths), a regular expression for whole paths, "all-linear", or null for query and value',
     ),
     exclude_modules: targetFields.exclude_modules,
     use_rslora: z.boolean().default(false).describe("scale by lora_alpha / √r instead (arXiv:2312.03732)"),
@@ -60,17 +61,6 @@ const config = z
 /** LoRA's config: the fields of `adapter_config.json`. */
 export type LoraConfig = z.infer<typeof config>;
 
-/** The squared norm of each row of W + sBA, [out, 1], without that matrix: ‖W‖² + 2s·rowsum((W·Aᵀ) ∘ B) + s²·rowsum((B·(A·Aᵀ)) ∘ B). */
-function squaredNorms(call: LinearCall, A: Value, B: Value, s: number): Value {
-  const cross = sum(mul(transpose(call.matmul(A), [1, 0]), B), [1]);
-  const own = sum(mul(gemm(B, gemm(A, A, { transB: true })), B), [1]);
-  return add(call.squaredNorms(), add(scale(cross, 2 * s), scale(own, s * s)));
-}
-
-function quotients(numerators: ArrayLike<number>, denominators: ArrayLike<number>): Float64Array {
-  return Float64Array.from(numerators, (value, i) => value / denominators[i]!);
-}
-
 /** W + s·B·A as numbers, less s·B₀·A₀ where that was taken out of W; the opposite for -s. */
 function updated(W: LinearWeights["weight"], p: SiteParams, s: number, c: LoraConfig): LinearWeights["weight"] {
   const V = addProduct(W, p("lora_B.weight"), p("lora_A.weight"), s);
@@ -99,7 +89,10 @@ const plainInits = ["eva", "lora_ga", "mica"];
 
 /** What LoRA does where: rank and scaling by the path of each adapted layer. */
 export interface LoraPlan {
+  /** Linear layers. */
   readonly targets: ReadonlyMap<string, UpdateSizes>;
+  /** Embedding tables. */
+  readonly tables: ReadonlyMap<string, UpdateSizes>;
   /** The targets as a list to publish. */
   readonly names: readonly string[];
   readonly transposed: boolean;
@@ -113,18 +106,28 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
   learningRate: 1e-3,
 
   plan(sites, c, origin) {
-    const matched = matchTargets(sites, c, ["query", "value", "query-key-value"], origin);
-    const targets = matched.map(({ path }) => {
+    const { layers, tables } = matchLayersAndTables(sites, c, ["query", "value", "query-key-value"], origin);
+    const matched = [...layers, ...tables];
+    const sizes = ({ path }: { readonly path: string }): readonly [string, UpdateSizes] => {
       const r = patternValue(path, c.rank_pattern, c.r);
       const alpha = patternValue(path, c.alpha_pattern, c.lora_alpha);
-      return [path, { r, scaling: alpha / (c.use_rslora ? Math.sqrt(r) : r) }] as const;
-    });
+      return [path, { r, scaling: alpha / (c.use_rslora ? Math.sqrt(r) : r) }];
+    };
+    const targets = new Map(layers.map(sizes));
+    if (c.lora_bias && tables.length > 0)
+      throw new ConfigError(`lora_bias does not go with embedding tables: ${tables.map(({ path }) => path).join(", ")}`);
+    const shared = layers.find(({ tied }) => tied !== undefined);
+    if (isResidual(c.init_lora_weights) && shared !== undefined)
+      throw new ConfigError(
+        `init_lora_weights "${c.init_lora_weights}" does not go with ${shared.path}, which shares its weight with the embeddings`,
+      );
     if (origin === "user") {
       checkPattern("rank_pattern", c.rank_pattern, matched);
       checkPattern("alpha_pattern", c.alpha_pattern, matched);
-      checkStart(c, matched, new Map(targets));
+      checkStart(c, layers, targets);
     }
-    return { targets: new Map(targets), names: compactTargets(matched, sites), transposed: isTransposed(matched) };
+    const names = compactTargets(matched, sites);
+    return { targets, tables: new Map(tables.map(sizes)), names, transposed: isTransposed(layers) };
   },
 
   linear(site, whole, p, { targets }, c) {
@@ -148,6 +151,11 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     return call.bias === undefined ? scaled : add(scaled, call.bias);
   },
 
+  table(site, call, p, { tables }, c) {
+    const target = tables.get(site.path);
+    return target === undefined ? call.y : loraTable(site, call, p, target, c);
+  },
+
   lrScale: ({ path, shape }, c) => (path.includes("lora_B") || shape.length === 1 ? c.loraplus_lr_ratio : 1),
 
   /** W + s·B·A, less s·B₀·A₀ where that was taken out of W; with DoRA its rows at the lengths m: m ⊙ V / ‖V‖. */
@@ -166,15 +174,14 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
     if (target === undefined) return { weight: merged, bias: mergedBias };
     const bias = c.lora_bias ? moved(site, mergedBias, p, -target.scaling) : mergedBias;
     if (!c.use_dora) return { weight: updated(merged, p, -target.scaling, c), bias };
-    if (original === undefined) {
-      throw new ConfigError("DoRA divides the rows of W + sBA by their norms, which the merged weights no longer tell", {
-        hint: "give the original base model, from which the norms can be computed",
-      });
-    }
+    if (original === undefined) throw lostNorms();
     const V = updated(original.weight, p, target.scaling, c);
     const lengths = quotients(normsOf(V), p("lora_magnitude_vector").data);
     return { weight: updated(scaleRows(merged, lengths), p, -target.scaling, c), bias };
   },
+
+  mergeTable: ({ path }, table, p, { tables }, c) => mergedTable(table, p, tables.get(path)!, c),
+  unmergeTable: ({ path }, merged, p, { tables }, c, original) => unmergedTable(merged, p, tables.get(path)!, c, original),
 
   trains: trainsBias,
 
@@ -194,6 +201,7 @@ export const lora: PeftMethod<LoraConfig, LoraPlan> = {
         },
       );
     },
+    passesOver: (path, { targets }, c) => isResidual(c.init_lora_weights) && targets.has(path.replace(/\.weight$/, "")),
     inert: ["fan_in_fan_out", "megatron_core", "qalora_group_size", "runtime_config", "eva_config", "lora_ga_config", "velora_config"],
     publish: ({ loraplus_lr_ratio: _, lora_bias, ...c }, { names, transposed }) => ({
       ...c,

@@ -53,6 +53,17 @@ export interface AttentionSite {
   readonly headDim: number;
 }
 
+/** An embedding table that a model announces: of words, positions or token types. */
+export interface TableSite {
+  /** Its Hugging Face module path, e.g. `bert.embeddings.word_embeddings`. */
+  readonly path: string;
+  readonly role: "embedding";
+  /** Rows of the table: its layer takes an index for a one among that many zeros. */
+  readonly inFeatures: number;
+  /** Width of a row. */
+  readonly outFeatures: number;
+}
+
 /** The table of word embeddings, where virtual tokens come in. */
 export interface TokenSite {
   readonly path: string;
@@ -77,6 +88,9 @@ export interface WeightSite {
 /** All that a model announced when it was surveyed. */
 export interface Sites {
   readonly linears: readonly LinearSite[];
+  readonly tables: readonly TableSite[];
+  /** Paths of tables whose weight is the output matrix over the vocabulary too. */
+  readonly outputTables: readonly string[];
   readonly sublayers: readonly SublayerSite[];
   readonly attentions: readonly AttentionSite[];
   readonly tokens: readonly TokenSite[];
@@ -121,6 +135,16 @@ export interface LinearCall {
   readonly bias: Value | undefined;
   /** The squared Euclidean norm of each of W's rows, [out, 1]. */
   squaredNorms(): Value;
+}
+
+/** Rows being looked up in an embedding table. */
+export interface TableCall {
+  /** The rows so far, [T, width]. */
+  readonly y: Value;
+  /** The table as the base has it, [rows, width]. */
+  readonly table: Value;
+  /** The same rows of another table [rows, n] → [T, n]. */
+  lookUp(table: Value): Value;
 }
 
 /** A linear layer's own weights as numbers: `weight` [out, in], and `bias` [out] where it has one. */
@@ -214,6 +238,8 @@ export interface AdapterFormat<C, P> {
   readonly bare?: boolean;
   /** Parameters that old writers left out; where the file has none of them, the base model's values stand. */
   optional?(path: string, plan: P): boolean;
+  /** Weights of the base in files that do not take the base's place, as this method has computed them from it already. */
+  passesOver?(path: string, plan: P, config: C): boolean;
   /** Frozen parameters that files leave out, for their first values stand; where a file has them all the same they are passed over, as in Python. */
   omits?(path: string, plan: P): boolean;
 }
@@ -254,6 +280,19 @@ export interface Method<C extends object = any, P = any> {
     config: C,
     original: LinearWeights | undefined,
   ): LinearWeights;
+  /** Changes the rows looked up in an embedding table. */
+  table?(site: TableSite, call: TableCall, scope: ParamScope, plan: P, config: C): Value;
+  /** A table [rows, width] that gives by itself what `table` makes of its rows. Absent where none can hold that. */
+  mergeTable?(site: TableSite, table: Tensor<"float32">, params: SiteParams, plan: P, config: C): Tensor<"float32">;
+  /** The inverse of `mergeTable`, as `unmerge` is that of `merge`. */
+  unmergeTable?(
+    site: TableSite,
+    merged: Tensor<"float32">,
+    params: SiteParams,
+    plan: P,
+    config: C,
+    original: Tensor<"float32"> | undefined,
+  ): Tensor<"float32">;
   /** Changes a sub-layer's output before it joins the residual stream. */
   readonly sublayer?: SublayerHandlers<C, P>;
   /** Changes the embeddings [T, D] on their way into the first layer. */

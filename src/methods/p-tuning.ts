@@ -35,7 +35,7 @@ export const pTuning: PeftMethod<PTuningConfig, PTuningPlan> = {
   learningRate: 5e-3,
   layout: (c) => ({ virtualTokens: c.num_virtual_tokens, positionOffset: 0 }),
   plan: (sites, c, origin) => ({
-    sizes: virtualTokensPlan(sites, c),
+    sizes: virtualTokensPlan(sites, c, origin),
     encoded: origin === "user",
   }),
 

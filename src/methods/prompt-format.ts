@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { ConfigError } from "../errors.js";
-import type { AdapterFormat, Sites } from "./method.js";
+import type { AdapterFormat, ConfigOrigin, Sites } from "./method.js";
 import { isSaved, targetFields } from "./targets.js";
 
 /** `num_virtual_tokens`, without a default. */
@@ -45,12 +45,17 @@ export function promptPlan(sites: Sites, given: PromptSizes, tokenDim: number, h
 }
 
 /**
- * The sizes of a prompt of virtual tokens. Throws ConfigError as `promptPlan` does, and where `modules_to_save` names the word embeddings: PEFT
- * reads the base's all the same, so the trained ones would serve for nothing.
+ * The sizes of a prompt of virtual tokens. Throws ConfigError as `promptPlan` does, and where a user's `modules_to_save` names the word embeddings:
+ * PEFT reads the base's all the same, so the trained ones would serve for nothing. Of a file only the name `word_embeddings` is refused: PeftModel has
+ * a module of that name itself, which is then trained or not as it happens.
  */
-export function virtualTokensPlan(sites: Sites, config: PromptSizes & { readonly modules_to_save: readonly string[] | null }): PromptPlan {
+export function virtualTokensPlan(
+  sites: Sites,
+  config: PromptSizes & { readonly modules_to_save: readonly string[] | null },
+  origin: ConfigOrigin,
+): PromptPlan {
   const { path, width } = sites.tokens[0]!;
-  if (isSaved(path, config.modules_to_save ?? [])) {
+  if (isSaved(origin === "user" ? path : "word_embeddings", config.modules_to_save ?? [])) {
     throw new ConfigError(`modules_to_save names ${path}, but methods with virtual tokens read the base model's word embeddings`, {
       hint: "leave it out; lora, ia3 and prefix-tuning go with trained word embeddings",
     });

@@ -12,6 +12,8 @@ import type { ConfigOrigin, Method, Sites } from "./method.js";
 /** Two layers of two heads of size 2, and three words of width 4. */
 export const promptSites: Sites = {
   linears: [],
+  tables: [],
+  outputTables: [],
   sublayers: [],
   attentions: [0, 1].map((layer) => ({ path: `bert.encoder.layer.${layer}.attention.self`, layer, heads: 2, queryHeads: 2, headDim: 2 })),
   tokens: [{ path: "bert.embeddings.word_embeddings", rows: 3, width: 4 }],

@@ -41,6 +41,8 @@ export function layerSites(layers: number, width: number): Sites {
       { path: `bert.encoder.layer.${layer}.attention.output`, place: "attention", layer, width },
       { path: `bert.encoder.layer.${layer}.output`, place: "mlp", layer, width },
     ]).flat(),
+    tables: [{ path: "bert.embeddings.word_embeddings", role: "embedding", inFeatures: 9, outFeatures: width }],
+    outputTables: [],
     attentions: [{ path: "bert.encoder.layer.0.attention.self", layer: 0, heads: 1, queryHeads: 1, headDim: width }],
     tokens: [{ path: "bert.embeddings.word_embeddings", rows: 9, width }],
     embeddings: [{ path: "bert", width }],

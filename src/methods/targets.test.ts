@@ -10,7 +10,7 @@ function bertSites(layers: number, headModules: readonly string[] = ["classifier
   const site = (path: string, role: LinearRole): LinearSite => ({ path, role, inFeatures: 4, outFeatures: 4, bias: true });
   const linears = Array.from({ length: layers }, (_, i) => bertLinears(i, 4)).flat();
   linears.push(site("bert.pooler.dense", "pooler"), site("classifier", "head"));
-  return { linears, sublayers: [], tokens: [], embeddings: [], attentions: [], weights: [], headModules };
+  return { linears, tables: [], outputTables: [], sublayers: [], tokens: [], embeddings: [], attentions: [], weights: [], headModules };
 }
 
 const sites = bertSites(12);

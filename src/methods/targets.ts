@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { AttachError, ConfigError, nearest } from "../errors.js";
-import type { ConfigOrigin, LinearSite, Sites } from "./method.js";
+import type { ConfigOrigin, LinearSite, Sites, TableSite } from "./method.js";
 
 const names = z.array(z.string());
 
@@ -51,6 +51,9 @@ interface TargetFilters {
 
 const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: null, layers_pattern: null, modules_to_save: null };
 
+/** A layer that may be adapted. */
+type LayerSite = LinearSite | TableSite;
+
 /**
  * The linear layers that a config targets, by PEFT's rules (tuners_utils.check_target_module_exists): excluded modules and modules_to_save
  * first, then a full match of the regular expression or a suffix match of the list at a dot boundary, then the layer filter.
@@ -59,25 +62,51 @@ const noFilters: TargetFilters = { exclude_modules: null, layers_to_transform: n
 export function matchTargets(
   sites: Sites,
   given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
-  defaults: readonly LinearSite["role"][] | ((site: LinearSite) => boolean),
+  defaults: readonly LayerSite["role"][] | ((site: LinearSite) => boolean),
   origin: ConfigOrigin,
 ): readonly LinearSite[] {
+  const isDefault = typeof defaults === "function" ? defaults : ({ role }: LinearSite) => defaults.includes(role);
+  return matchSites(sites.linears, "linear layer", sites, given, isDefault, origin);
+}
+
+/** The linear layers and the embedding tables that a config targets, as `matchTargets`; tables are none of the defaults. */
+export function matchLayersAndTables(
+  sites: Sites,
+  config: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
+  defaults: readonly LayerSite["role"][],
+  origin: ConfigOrigin,
+): { readonly layers: readonly LinearSite[]; readonly tables: readonly TableSite[] } {
+  const all: readonly LayerSite[] = [...sites.linears, ...sites.tables];
+  const matched = matchSites(all, "linear layer or embedding table", sites, config, ({ role }) => defaults.includes(role), origin);
+  return {
+    layers: matched.filter((site) => site.role !== "embedding"),
+    tables: matched.filter((site) => site.role === "embedding"),
+  };
+}
+
+function matchSites<S extends LayerSite>(
+  candidates: readonly S[],
+  what: string,
+  sites: Sites,
+  given: Pick<TargetConfig, "target_modules"> & Partial<TargetFilters>,
+  isDefault: (site: S) => boolean,
+  origin: ConfigOrigin,
+): readonly S[] {
   const config: TargetConfig = { ...noFilters, ...given };
   const { target_modules: targets } = config;
-  const free = sites.linears.filter(
+  const free = candidates.filter(
     ({ path }) => !isExcluded(path, config.exclude_modules) && !isSaved(path, [...sites.headModules, ...(config.modules_to_save ?? [])]),
   );
-  const isDefault = typeof defaults === "function" ? defaults : ({ role }: LinearSite) => defaults.includes(role);
   const matched = free.filter((site) => matches(site, targets, isDefault) && inLayers(site.path, config));
   if (matched.length === 0)
-    throw new AttachError(`target_modules ${JSON.stringify(targets)} match no linear layer of this model`, { hint: overview(free) });
+    throw new AttachError(`target_modules ${JSON.stringify(targets)} match no ${what} of this model`, { hint: overview(free, what) });
   if (origin === "user" && Array.isArray(targets)) {
     const idle = (targets as readonly string[]).filter((target) => !free.some(({ path }) => hasSuffix(path, target)));
     if (idle.length > 0) {
       const names = new Set(free.flatMap(({ path }) => [path, path.split(".").at(-1)!]));
       const guesses = idle.flatMap((target) => nearest(target, names) ?? []);
-      throw new AttachError(`target_modules: ${idle.map((each) => `"${each}"`).join(", ")} match no linear layer of this model`, {
-        hint: `${guesses.length > 0 ? `did you mean ${guesses.map((each) => `"${each}"`).join(", ")}? ` : ""}${overview(free)}`,
+      throw new AttachError(`target_modules: ${idle.map((each) => `"${each}"`).join(", ")} match no ${what} of this model`, {
+        hint: `${guesses.length > 0 ? `did you mean ${guesses.map((each) => `"${each}"`).join(", ")}? ` : ""}${overview(free, what)}`,
       });
     }
   }
@@ -126,7 +155,7 @@ export function patternValue(path: string, pattern: Readonly<Record<string, numb
 }
 
 /** Throws AttachError for keys of a pattern that match none of the targets. */
-export function checkPattern(name: string, pattern: Readonly<Record<string, number>>, targets: readonly LinearSite[]): void {
+export function checkPattern(name: string, pattern: Readonly<Record<string, number>>, targets: readonly LayerSite[]): void {
   const idle = Object.keys(pattern).filter((key) => !targets.some(({ path }) => matchesPattern(path, key)));
   if (idle.length === 0) return;
   throw new AttachError(`${name}: ${idle.map((each) => `"${each}"`).join(", ")} match none of the adapted layers`, {
@@ -140,9 +169,11 @@ function matchesPattern(path: string, key: string): boolean {
 }
 
 /** A short list of names that, matched as suffixes, gives exactly these sites; full paths where no short one does. */
-export function compactTargets(matched: readonly LinearSite[], sites: Sites): readonly string[] {
+export function compactTargets(matched: readonly LayerSite[], sites: Sites): readonly string[] {
   const names = [...new Set(matched.map(({ path }) => path.split(".").at(-1)!))].sort();
-  const hits = sites.linears.filter(({ path }) => names.some((name) => hasSuffix(path, name)) && !isSaved(path, sites.headModules));
+  const hits = [...sites.linears, ...sites.tables].filter(
+    ({ path }) => names.some((name) => hasSuffix(path, name)) && !isSaved(path, sites.headModules),
+  );
   return hits.length === matched.length ? names : matched.map(({ path }) => path).sort();
 }
 
@@ -154,10 +185,12 @@ export function publishedTargets(
   return typeof targets === "string" && targets.toLowerCase() !== "all-linear" ? targets : names;
 }
 
-function matches(site: LinearSite, targets: TargetConfig["target_modules"], isDefault: (site: LinearSite) => boolean): boolean {
+function matches<S extends LayerSite>(site: S, targets: TargetConfig["target_modules"], isDefault: (site: S) => boolean): boolean {
   if (targets === null) return isDefault(site);
   if (typeof targets !== "string") return targets.some((target) => hasSuffix(site.path, target));
-  return targets.toLowerCase() === "all-linear" ? site.role !== "head" : regex(targets, targets).test(site.path);
+  return targets.toLowerCase() === "all-linear"
+    ? site.role !== "head" && site.role !== "embedding"
+    : regex(targets, targets).test(site.path);
 }
 
 function isExcluded(path: string, excluded: TargetConfig["exclude_modules"]): boolean {
@@ -192,7 +225,7 @@ export function regex(source: string, shown: string): RegExp {
 }
 
 /** The roles there are, with an example path each, for messages. */
-function overview(sites: readonly LinearSite[]): string {
+function overview(sites: readonly LayerSite[], what: string): string {
   const examples = new Map(sites.map((site) => [site.role, site.path] as const).reverse());
-  return `linear layers here: ${[...examples].map(([role, path]) => `${path} (${role})`).join(", ")}; or "all-linear"`;
+  return `${what.replace(" or", "s or")}s here: ${[...examples].map(([role, path]) => `${path} (${role})`).join(", ")}; or "all-linear"`;
 }

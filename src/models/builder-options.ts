@@ -10,6 +10,8 @@ export interface BuilderOptions {
   has(path: string): boolean;
   /** Modules of the task, trained with every adapter (`classifier`). */
   readonly headModules: readonly string[];
+  /** Weights that the adapter's files hold in place of the base's, beside what its config names; none by default. */
+  readonly brought?: readonly string[] | undefined;
   /** Methods to apply, in order. None for a survey. */
   readonly attachments: readonly Attachment[];
   /** Dropout in the model while training, from the rate that the model's config states; undefined when not training. */

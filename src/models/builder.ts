@@ -15,6 +15,7 @@ import type {
   Sites,
   SublayerSite,
   SublayerState,
+  TableSite,
   TokenSite,
   WeightSite,
 } from "../methods/method.js";
@@ -36,6 +37,8 @@ export class ModelBuilder {
   readonly #options: BuilderOptions;
   readonly #leaves = new Map<string, Value>();
   readonly #linears: LinearSite[] = [];
+  readonly #tables: TableSite[] = [];
+  readonly #outputTables = new Set<string>();
   readonly #sublayers: SublayerSite[] = [];
   readonly #attentions: AttentionSite[] = [];
   readonly #tokens: TokenSite[] = [];
@@ -70,6 +73,8 @@ export class ModelBuilder {
     }
     return {
       linears: this.#linears,
+      tables: this.#tables,
+      outputTables: [...this.#outputTables],
       sublayers: this.#sublayers,
       attentions: this.#attentions,
       tokens: this.#tokens,
@@ -113,25 +118,33 @@ export class ModelBuilder {
     this.#weights.push(site);
     const present = this.#options.has(path);
     const module = moduleOf(path);
-    if (!present && init === undefined) this.#missing.push(path);
+    const brought = this.brings(path) && !this.#keepsWords(path);
+    if (!present && init === undefined && !brought) this.#missing.push(path);
     if (!present && init !== undefined && !isSaved(module, this.#options.headModules)) this.#made.add(module);
     const type = { dtype: "float32" as const, shape };
-    const trained = !present || isSaved(module, this.#savedModules()) || this.#trainsInPlace(site);
-    const value = trained
-      ? leaf(
-          {
-            kind: "param",
-            path,
-            init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
-            trained: true,
-            lr_scale: this.#lrScale(site),
-            decay: !/bias|norm/i.test(path),
-          },
-          type,
-        )
-      : leaf({ kind: "weight", path }, type);
+    const saved = isSaved(module, this.#savedModules()) && !this.#keepsWords(path);
+    const trained = !present || saved || this.#trainsInPlace(site);
+    const value =
+      trained || brought
+        ? leaf(
+            {
+              kind: "param",
+              path,
+              init: { kind: "base", ...(init === undefined ? {} : { otherwise: init }) },
+              trained,
+              lr_scale: this.#lrScale(site),
+              decay: !/bias|norm/i.test(path),
+            },
+            type,
+          )
+        : leaf({ kind: "weight", path }, type);
     this.#leaves.set(path, value);
     return value;
+  }
+
+  /** Whether the adapter's files hold a weight that they do not train. */
+  brings(path: string): boolean {
+    return this.#options.brought?.includes(path) === true;
   }
 
   /** x·Wᵀ + b: x [T, in] → [T, out], with weights `path.weight` and `path.bias`. */
@@ -191,16 +204,23 @@ export class ModelBuilder {
     return virtual.length === 0 ? words : gather(concat([words, ...virtual], 0), this.batch.joinIndex);
   }
 
-  /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it. */
-  words(): Value {
+  /** The table of word embeddings [V, D] from which `tokens` reads, for heads that compare with it; or a matrix of that shape at `own`. */
+  words(own?: string, init?: Initializer): Value {
     const { path, rows, width } = this.#tokens[0]!;
-    return this.#tiedWeight(`${path}.weight`, [rows, width]);
+    return own === undefined ? this.#tiedWeight(`${path}.weight`, [rows, width]) : this.weight(own, [rows, width], init);
   }
 
   /** A weight that serves another layer too. Where `modules_to_save` has it trained in full, that layer keeps the base's, as in PEFT. */
   #tiedWeight(path: string, shape: readonly number[]): Value {
-    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape });
+    this.#outputTables.add(moduleOf(path));
+    const apart = isSaved(moduleOf(path), this.#savedModules()) && !this.#trainsInPlace({ path, shape }) && !this.#keepsWords(path);
     return apart ? leaf({ kind: "weight", path }, { dtype: "float32", shape }) : this.weight(path, shape);
+  }
+
+  /** Whether a weight is the word embeddings beside virtual tokens: then it is the base's, even where a file has it trained in full, as in PEFT. */
+  #keepsWords(path: string): boolean {
+    const virtual = this.#options.attachments.some(({ method }) => method.tokens !== undefined);
+    return virtual && this.#tokens.some((site) => path === `${site.path}.weight`);
   }
 
   #trainsInPlace(site: WeightSite): boolean {
@@ -228,7 +248,14 @@ export class ModelBuilder {
 
   /** Rows of the table `path.weight` [rows, width] at int32 indices [T] → [T, width]. */
   embedding(path: string, rows: number, width: number, indices: Value): Value {
-    return gather(this.weight(`${path}.weight`, [rows, width]), indices);
+    const site: TableSite = { path, role: "embedding", inFeatures: rows, outFeatures: width };
+    this.#tables.push(site);
+    const table = this.weight(`${path}.weight`, [rows, width]);
+    const lookUp = (other: Value): Value => gather(other, indices);
+    return this.#options.attachments.reduce(
+      (y, { method, config, plan }) => method.table?.(site, { y, table, lookUp }, this.#scope(path), plan, config) ?? y,
+      lookUp(table),
+    );
   }
 
   /**

@@ -21,6 +21,8 @@ export interface Head<C = any> {
   readonly headClass?: string;
   /** A tensor that an adapter's files hold only where they bring the head, if that is another: biases and norms may be trained in place. */
   readonly brought?: string;
+  /** Where the word embeddings serve as the head's last matrix: the path under which an adapter's files may hold one of its own. */
+  readonly matrix?: string;
   /** Hidden states of the rows that bear loss [L, D] → what the task's loss reads, [L, outputs]. */
   build(m: ModelBuilder, hidden: Value, outputs: number, config: C): Value;
   /** Its layers as AdapterHub's own heads have them, where they are of that kind. */

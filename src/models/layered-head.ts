@@ -49,10 +49,8 @@ function tokenHead(family: ModelFamily, { layers, activation: name, bias }: Laye
         const z = act?.(y) ?? y;
         x = norm ? m.layerNorm(`heads.${index + step - 1}`, z, family.normEpsilon(config), true) : z;
       }
-      const words = m.words();
-      const shape = words.shape.map(Number);
-      const table = isTied(config) ? words : m.weight(`heads.${last}.weight`, shape, start);
-      const shift = bias ? m.weight(`heads.${last}.bias`, [shape[0]!], zeros) : undefined;
+      const table = isTied(config) ? m.words() : m.words(`heads.${last}.weight`, start);
+      const shift = bias ? m.weight(`heads.${last}.bias`, [Number(table.shape[0])], zeros) : undefined;
       return linear(m.unembedded(family.prefix, x), table, shift);
     },
   };

@@ -31,6 +31,7 @@ export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => Maske
   return {
     modules: paths.modules,
     output: `${paths.decoder}.bias`,
+    matrix: `${paths.decoder}.weight`,
     brought: `${paths.dense}.weight`,
     layered: (config) => ({
       indices: { [paths.dense]: 0, [paths.norm]: 2, [paths.decoder]: 3 },
@@ -44,9 +45,9 @@ export function maskedHead<C>(paths: MaskedHeadPaths, read: (config: C) => Maske
       const width = Number(hidden.shape[1]);
       const dense = m.linear(paths.dense, hidden, "head", width, { init: normal(c.initializer_range) });
       const h = m.unembedded(paths.backbone, m.layerNorm(paths.norm, activation(c.activation)(dense), c.eps, true));
-      const words = m.words();
-      const table = c.tie_word_embeddings ? words : m.weight(`${paths.decoder}.weight`, words.shape.map(Number));
-      return linear(h, table, m.weight(`${paths.decoder}.bias`, [Number(words.shape[0])], zeros));
+      const matrix = `${paths.decoder}.weight`;
+      const table = m.words(c.tie_word_embeddings && !m.brings(matrix) ? undefined : matrix);
+      return linear(h, table, m.weight(`${paths.decoder}.bias`, [Number(table.shape[0])], zeros));
     },
   };
 }

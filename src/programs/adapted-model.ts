@@ -25,6 +25,8 @@ export interface TaskHead {
   readonly layers?: LayeredHead | undefined;
   /** Whether the head is the base model's and stays as it is, because the adapter brings none. */
   readonly base?: boolean;
+  /** Weights that the adapter's files hold in place of the base's, beside what its config names. */
+  readonly brought?: readonly string[];
 }
 
 /** A model's graph with its head and its adapters, before it is made a program. */
@@ -81,6 +83,7 @@ function build(
     batch,
     has: (path) => model.shape(path) !== undefined,
     headModules: taskHead.base === true ? [] : head.modules,
+    brought: taskHead.brought,
     attachments,
     dropout: rate,
     form: cached ? decodingFormOf(model.baseDtype) : formOf(model.baseDtype),

@@ -2,7 +2,7 @@ import { readAdapter } from "../adapters/index.js";
 import { checkFit, type FitPlace, type PublishedAdapter, type WantedParam } from "../adapters/published.js";
 import type { Value } from "../core/graph.js";
 import type { RowTable } from "../data/rows.js";
-import { ConfigError, ModelError } from "../errors.js";
+import { AttachError, ConfigError, ModelError } from "../errors.js";
 import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import type { Attachment, Child, PeftMethod } from "../methods/method.js";
@@ -46,17 +46,29 @@ export async function loadHeldAdapter(model: BaseModel, files: Files, head: Task
   const brought = broughtOutputs(model, published, task === null ? head.task : taskNamed(task));
   if (brought !== undefined) return fitAdapter(model, files, published, task === null ? head.task.name : undefined);
   const attachment = attachPublished(model, head, published);
-  return { head, attachment, params: await fitted(model, published, head, attachment, ownGraph(model, head, attachment)) };
+  const graph = ownGraph(model, head, attachment);
+  const read = await withBrought(model, published, head, attachment, graph);
+  if (read !== head) {
+    throw new AttachError(
+      `the adapter ${files.origin} holds weights of the base with other numbers, which others cannot share: ${read.brought!.join(", ")}`,
+      {
+        hint: "use it alone, or save it in Python with save_embedding_layers=False",
+      },
+    );
+  }
+  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
 }
 
 async function fitAdapter(model: BaseModel, files: Files, published: PublishedAdapter, taskName: string | undefined): Promise<Adapter> {
   const json = (await files.size("training.json")) === undefined ? {} : await readJson(files, "training.json");
   const record: TrainingRecord = isRecord(json) ? json : {};
-  const head = publishedHead(model, published, taskOf(model, published, record, taskName), record);
-  checkUndone(published, head);
-  const attachment = attachPublished(model, head, published);
-  const graph = forwardGraph(model, head, [attachment]);
-  return { head, attachment, params: await fitted(model, published, head, attachment, graph) };
+  const named = publishedHead(model, published, taskOf(model, published, record, taskName), record);
+  checkUndone(published, named);
+  const attachment = attachPublished(model, named, published);
+  const graph = forwardGraph(model, named, [attachment]);
+  const head = await withBrought(model, published, named, attachment, graph);
+  const whole = head === named ? graph : forwardGraph(model, head, [attachment]);
+  return { head, attachment, params: await fitted(model, published, head, attachment, whole) };
 }
 
 /** Throws ConfigError for an adapter, or a composition's first, whose invertible layers Python did not undo before the head, where here they are. */
@@ -118,7 +130,7 @@ async function fitted(
   graph: Readonly<Record<string, Value>>,
 ): Promise<Params> {
   const wanted = wantedParams(model, head, attachment, graph);
-  const { faults, read } = published.fit(wanted, placeOf(model, attachment));
+  const { faults, read } = published.fit(wanted, placeOf(model, head, attachment));
   checkFit(published, faults);
   const known = await read();
   return new Map([...(await initialParams(model, graph, 0, known)), ...known]);
@@ -130,8 +142,47 @@ function attachPublished(model: BaseModel, head: TaskHead, { method, config, chi
   return attach(model, head, method, config, "file", planned);
 }
 
-function placeOf(model: BaseModel, { plan, children }: Attachment): FitPlace {
-  return { plan, prefix: model.family.prefix, children: children.map(({ attachment }) => placeOf(model, attachment)) };
+/** The head with the weights that files hold in place of the base's, where those are other numbers. */
+async function withBrought(
+  model: BaseModel,
+  published: PublishedAdapter,
+  head: TaskHead,
+  attachment: Attachment,
+  graph: Readonly<Record<string, Value>>,
+): Promise<TaskHead> {
+  const wanted = wantedParams(model, head, attachment, graph);
+  const brought = [...(head.brought ?? [])];
+  for (const [path, read] of published.fit(wanted, placeOf(model, head, attachment)).copies ?? []) {
+    const { data, shape } = await read();
+    const own = await model.read(path, shape);
+    if (data.every((value, i) => value === own.data[i])) continue;
+    if (wanted.some((param) => param.path === path)) {
+      throw new AttachError(`the adapter ${published.origin} holds two sets of numbers for ${path}, one of them for the output matrix`, {
+        hint: "merge it in Python, and use the merged model",
+      });
+    }
+    brought.push(path);
+  }
+  return brought.length === (head.brought ?? []).length ? head : { ...head, brought };
+}
+
+/** Paths of weights for which another serves, with its path. */
+function tiedWeights(model: BaseModel, head: TaskHead): ReadonlyMap<string, string> {
+  return new Map(survey(model, head).linears.flatMap(({ path, tied }) => (tied === undefined ? [] : [[`${path}.weight`, tied] as const])));
+}
+
+function placeOf(model: BaseModel, head: TaskHead, { plan, children }: Attachment): FitPlace {
+  const tied = tiedWeights(model, head);
+  return {
+    plan,
+    prefix: model.family.prefix,
+    baseWeight(path, shape) {
+      const own = tied.get(path) ?? path;
+      return String(model.shape(own)) === String(shape) ? own : undefined;
+    },
+    aliases: (path) => model.family.aliases?.(path) ?? [],
+    children: children.map(({ attachment }) => placeOf(model, head, attachment)),
+  };
 }
 
 /**
@@ -209,5 +260,7 @@ function publishedHead(model: BaseModel, published: PublishedAdapter, task: Task
     labels !== undefined && labels.length === outputs && outputs > 1
       ? { kind: "classes", labels }
       : task.targetOf(model.json, outputs, model.tokenizer);
-  return { task, target, layers };
+  const { matrix } = headOf(model, { task, layers });
+  const own = matrix !== undefined && published.head.outputs(matrix) !== undefined;
+  return { task, target, layers, ...(own ? { brought: [matrix] } : {}) };
 }

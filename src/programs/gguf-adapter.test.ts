@@ -121,6 +121,8 @@ describe("what the layout cannot express is refused by name", () => {
     const model = await opened("llama");
     const dora = await adapterOf(model, "lora", { target_modules: ["q_proj"], use_dora: true });
     expect(() => ggufAdapter(model, dora)).toThrow(/use_dora/);
+    const table = await adapterOf(model, "lora", { target_modules: ["q_proj", "embed_tokens"] });
+    expect(() => ggufAdapter(model, table)).toThrow(/model\.embed_tokens: an embedding table/);
     const pissa = await adapterOf(model, "lora", { target_modules: ["q_proj"], init_lora_weights: "pissa" });
     expect(() => ggufAdapter(model, pissa)).toThrow(/init_lora_weights "pissa"/);
   });

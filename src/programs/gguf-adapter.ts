@@ -43,6 +43,7 @@ export function ggufAdapter(model: BaseModel, { attachment, params, head }: Adap
   const [name, architecture] = found ?? ["", ggufArchitectures.llama!];
   const tensors = new Map<string, Tensor<"float32">>();
   const layers: string[] = [];
+  for (const path of plan.tables.keys()) faults.push(`${path}: an embedding table, for which this converter has no place`);
   for (const [path, { r, scaling }] of plan.targets) {
     const layer = ggufName(architecture, `${path}.weight`);
     if (layer?.name === "output.weight" && isTied(model))

@@ -5,7 +5,7 @@ import type { Files } from "../io/files.js";
 import { isRecord, readJson } from "../io/json.js";
 import type { StoredTensor, TensorSource } from "../io/tensor-source.js";
 import { openWeights } from "../io/weights.js";
-import type { LinearRole, LinearSite, Method } from "../methods/method.js";
+import type { LinearSite, Method, TableSite } from "../methods/method.js";
 import type { Runtime } from "../runtime/session.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Task } from "../tasks/task.js";
@@ -70,9 +70,9 @@ export interface ModelSummary {
   readonly linear_layers: readonly LayerGroup[];
 }
 
-/** Linear layers of one role and size; `path` has "*" where their numbers differ. */
+/** Linear layers, or embedding tables, of one role and size; `path` has "*" where their numbers differ. */
 export interface LayerGroup {
-  readonly role: LinearRole;
+  readonly role: (LinearSite | TableSite)["role"];
   readonly path: string;
   readonly count: number;
   readonly in_features: number;
@@ -174,9 +174,9 @@ export function inspectMethod(model: BaseModel, { method, config, task, labels, 
   const graph = forwardGraph(model, head, [attachment]);
   const own = new Set(sites.weights.map(({ path }) => path));
   const added = paramsOf(graph).filter(({ leaf }) => !own.has(leaf.path));
-  const parametersAt = (site: LinearSite): number =>
+  const parametersAt = (site: LinearSite | TableSite): number =>
     added.reduce((total, { value, leaf }) => total + (leaf.path.startsWith(`${site.path}.`) ? sizeOf(value.shape.map(Number)) : 0), 0);
-  const attached = sites.linears.filter((site) => parametersAt(site) > 0);
+  const attached = [...sites.tables, ...sites.linears].filter((site) => parametersAt(site) > 0);
   return {
     method: method.name,
     task: chosen.name,
@@ -231,7 +231,7 @@ function headFor(model: BaseModel, task: Task, labels = 2): TaskHead {
   return { task, target: { kind: "classes", labels: Array.from({ length: labels }, (_, i) => `LABEL_${i}`) } };
 }
 
-function groupsOf(sites: readonly LinearSite[]): readonly LayerGroup[] {
+function groupsOf(sites: readonly (LinearSite | TableSite)[]): readonly LayerGroup[] {
   const groups = new Map<string, LayerGroup>();
   for (const site of sites) {
     const key = keyOf(site);
@@ -248,7 +248,7 @@ function groupsOf(sites: readonly LinearSite[]): readonly LayerGroup[] {
   return [...groups.values()];
 }
 
-function keyOf(site: LinearSite | LayerGroup): string {
+function keyOf(site: LinearSite | TableSite | LayerGroup): string {
   const [inputs, outputs] = "inFeatures" in site ? [site.inFeatures, site.outFeatures] : [site.in_features, site.out_features];
   return `${site.role} ${starred(site.path)} ${inputs} ${outputs}`;
 }

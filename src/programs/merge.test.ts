@@ -178,7 +178,22 @@ it.each(["lm_head", "embed_tokens"])("%s that is apart from what the base ties i
   );
   const refused = () => mergedWeights(base, { head: words, attachment, params });
   expect(refused).toThrow(ConfigError);
-  expect(refused).toThrow(/lm_head apart from model\.embed_tokens\.weight, which are one weight in the base/);
+  expect(refused).toThrow(/it changes (lm_head|model\.embed_tokens), but word embeddings and output matrix are one weight in the base/);
+});
+
+it.each([
+  ["llama", "text-generation", ["embed_tokens"]],
+  ["llama", "text-generation", ["lm_head"]],
+  ["bert", "fill-mask", ["word_embeddings"]],
+] as const)("of %s for %s, adapted %j is refused too where the two are one weight", async (family, task, target_modules) => {
+  const base = await openTinyModel(runtime, { family, task, ...(task === "fill-mask" ? { labels: 1 } : {}) });
+  const words = withoutAdapter(base, taskNamed(task));
+  const { method } = methodChoice("lora");
+  const attachment = attach(base, words, method, method.config.parse({ target_modules }), "user");
+  const params = await initialParams(base, forwardGraph(base, words, [attachment]), 0);
+  expect(() => mergedWeights(base, { head: words, attachment, params })).toThrow(
+    /it changes .*, but word embeddings and output matrix are one weight in the base/,
+  );
 });
 
 describe("unmerging", () => {

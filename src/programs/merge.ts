@@ -4,7 +4,7 @@ import { ConfigError, NumericError, WeightError } from "../errors.js";
 import { throwProblems } from "../io/safetensors.js";
 import type { TensorSource } from "../io/tensor-source.js";
 import { methods } from "../methods/index.js";
-import type { LinearSite, LinearWeights, Method } from "../methods/method.js";
+import type { LinearSite, LinearWeights, Method, TableSite } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
 import { headOf, survey } from "./adapted-model.js";
 import type { Adapter } from "./adapter.js";
@@ -24,20 +24,17 @@ export function mergeObstacle(method: Method): string | undefined {
     method[handler as keyof typeof outside] === undefined ? [] : [what],
   );
   if (method.linear !== undefined && method.merge === undefined) added.push("something in linear layers");
+  if (method.table !== undefined && method.mergeTable === undefined) added.push("something in embedding tables");
   return added.length === 0 ? undefined : `${method.name} adds computation that no weight of the base can hold: ${added.join(", ")}`;
 }
 
-function checkMergeable(model: BaseModel, { head, attachment: { method, config } }: Adapter, what: string): void {
-  const saved = savedModules(config);
-  const apart = survey(model, head).linears.find(
-    ({ path, tied }) => tied !== undefined && [path, tied].some((each) => isSaved(each, saved)),
-  );
+function checkMergeable(model: BaseModel, adapter: Adapter, what: string): void {
+  const { method } = adapter.attachment;
+  const [apart] = changedApart(model, adapter);
   if (apart !== undefined) {
     throw new ConfigError(
-      `this adapter cannot be ${what}: it has ${apart.path} apart from ${apart.tied}, which are one weight in the base`,
-      {
-        hint: "use it beside the base, with --adapter",
-      },
+      `this adapter cannot be ${what}: it changes ${apart}, but word embeddings and output matrix are one weight in the base`,
+      { hint: "use it beside the base, with --adapter" },
     );
   }
   const obstacle = mergeObstacle(method);
@@ -48,9 +45,18 @@ function checkMergeable(model: BaseModel, { head, attachment: { method, config }
   });
 }
 
+/** Modules that the adapter changes while what shares their weight stays: one of the word embeddings and the output matrix, where they are tied. */
+function changedApart(model: BaseModel, { head, attachment: { config }, params }: Adapter): readonly string[] {
+  const { linears, outputTables } = survey(model, head);
+  const shared = [...linears.flatMap(({ path, tied }) => (tied === undefined ? [] : [path])), ...outputTables];
+  const saved = savedModules(config);
+  const isOwn = (param: string, path: string): boolean => param.startsWith(`${path}.`) && param !== `${path}.weight`;
+  return shared.filter((path) => isSaved(path, saved) || [...params.keys()].some((param) => isOwn(param, path)));
+}
+
 /** Weights of a model by their paths in it, as float32, each computed when it is read. */
 export interface ComputedWeights extends TensorSource {
-  /** Linear layers whose weights are computed. */
+  /** Linear layers and embedding tables whose weights are computed. */
   readonly layers: readonly string[];
 }
 
@@ -65,9 +71,10 @@ export function mergedWeights(model: BaseModel, adapter: Adapter): ComputedWeigh
   const { method, plan, config } = attachment;
   const own = async (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
     params.get(path) ?? (await model.read(path, shape));
-  return computed(model, adapter, survey(model, head).weights, own, (site, weights) =>
-    method.merge!(site, weights, paramsAt(adapter, site), plan, config),
-  );
+  return computed(model, adapter, survey(model, head).weights, own, {
+    layer: (site, weights) => method.merge!(site, weights, paramsAt(adapter, site), plan, config),
+    table: (site, table) => method.mergeTable!(site, table, paramsAt(adapter, site), plan, config),
+  });
 }
 
 /** The base model's weights again, and where each of the others comes from. */
@@ -110,49 +117,69 @@ export function unmergedWeights(merged: BaseModel, adapter: Adapter, original: B
   );
   const read = (path: string, shape: readonly number[]): Promise<Tensor<"float32">> =>
     (fromOriginal.includes(path) ? original! : merged).read(path, shape);
-  const source = computed(merged, adapter, kept, read, async (site, weights) => {
-    const before = original === undefined ? undefined : await linearWeights(site, (path, shape) => original.read(path, shape));
-    const own = method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
-    const restored = (name: string): boolean => fromOriginal.includes(`${site.path}.${name}`);
-    return { weight: restored("weight") ? weights.weight : own.weight, bias: restored("bias") ? weights.bias : own.bias };
+  const source = computed(merged, adapter, kept, read, {
+    async layer(site, weights) {
+      const before = original === undefined ? undefined : await linearWeights(site, (path, shape) => original.read(path, shape));
+      const own = method.unmerge!(site, weights, paramsAt(adapter, site), plan, config, before);
+      const restored = (name: string): boolean => fromOriginal.includes(`${site.path}.${name}`);
+      return { weight: restored("weight") ? weights.weight : own.weight, bias: restored("bias") ? weights.bias : own.bias };
+    },
+    async table(site, table) {
+      const before = await original?.read(`${site.path}.weight`, table.shape);
+      return method.unmergeTable!(site, table, paramsAt(adapter, site), plan, config, before);
+    },
   });
   return { ...source, fromOriginal, dropped };
 }
 
 type Read = (path: string, shape: readonly number[]) => Promise<Tensor<"float32">>;
 
-/** The given weights, those of linear layers that the adapter touches through `change`, all others through `read`. */
+/** What becomes of the weights of the layers that an adapter touches. */
+interface Change {
+  layer(site: LinearSite, weights: LinearWeights): LinearWeights | Promise<LinearWeights>;
+  table(site: TableSite, table: Tensor<"float32">): Tensor<"float32"> | Promise<Tensor<"float32">>;
+}
+
+/** The given weights, those of linear layers and tables that the adapter touches through `change`, all others through `read`. */
 function computed(
   model: BaseModel,
   { head, attachment: { method }, params }: Adapter,
   weights: readonly { readonly path: string; readonly shape: readonly number[] }[],
   read: Read,
-  change: (site: LinearSite, weights: LinearWeights) => LinearWeights | Promise<LinearWeights>,
+  change: Change,
 ): ComputedWeights {
   const shapes = new Map(weights.map(({ path, shape }) => [path, shape]));
-  const { linears, weights: all } = survey(model, head);
+  const { linears, tables, weights: all } = survey(model, head);
   const added = [...params.keys()].filter((param) => !all.some(({ path }) => path === param));
-  const touched = linears.filter(({ path }) => method.merge !== undefined && added.some((param) => param.startsWith(`${path}.`)));
+  const isTouched = ({ path }: { readonly path: string }): boolean => added.some((param) => param.startsWith(`${path}.`));
+  const touched = method.merge === undefined ? [] : linears.filter(isTouched);
+  const touchedTables = method.mergeTable === undefined ? [] : tables.filter(isTouched);
+  const tableOf = new Map(touchedTables.map((site) => [`${site.path}.weight`, site]));
   const layerOf = new Map(touched.flatMap((site) => [`${site.path}.weight`, `${site.path}.bias`].map((path) => [path, site] as const)));
   let last: { readonly site: LinearSite; readonly result: Promise<LinearWeights> } | undefined; // weight and bias are read one after the other
   return {
-    layers: touched.map(({ path }) => path),
+    layers: [...touched, ...touchedTables].map(({ path }) => path),
     tensors: new Map(weights.map(({ path, shape }) => [path, { dtype: "F32", shape }])),
     async readFloat32(path) {
       const shape = shapes.get(path);
       if (shape === undefined) throw new WeightError(`there is no weight ${path}`);
       const site = layerOf.get(path);
+      const table = tableOf.get(path);
+      if (table !== undefined) return finite(path, await change.table(table, await read(path, shape)));
       if (site === undefined) return read(path, shape);
-      if (last?.site !== site) last = { site, result: linearWeights(site, read).then((own) => change(site, own)) };
+      if (last?.site !== site) last = { site, result: linearWeights(site, read).then((own) => change.layer(site, own)) };
       const { weight, bias } = await last.result;
       const stored = site.transposed === true ? transpose(weight) : weight;
-      const tensor = path.endsWith(".weight") ? stored : bias!;
-      if (tensor.data.every(Number.isFinite)) return f32(tensor.data, shape);
-      throw new NumericError(`${path} would hold numbers that are not finite`, {
-        hint: "is the adapter damaged, or did its training diverge?",
-      });
+      return finite(path, f32((path.endsWith(".weight") ? stored : bias!).data, shape));
     },
   };
+}
+
+function finite(path: string, tensor: Tensor<"float32">): Tensor<"float32"> {
+  if (tensor.data.every(Number.isFinite)) return tensor;
+  throw new NumericError(`${path} would hold numbers that are not finite`, {
+    hint: "is the adapter damaged, or did its training diverge?",
+  });
 }
 
 /** A layer's weights as methods see them, [out, in], whichever way the checkpoint has them. */
@@ -164,7 +191,7 @@ async function linearWeights({ path, inFeatures, outFeatures, bias, transposed }
   };
 }
 
-function paramsAt({ params }: Adapter, { path }: LinearSite): (name: string) => Tensor<"float32"> {
+function paramsAt({ params }: Adapter, { path }: { readonly path: string }): (name: string) => Tensor<"float32"> {
   return (name) => {
     const tensor = params.get(`${path}.${name}`) ?? params.get(name);
     if (tensor === undefined) throw new WeightError(`the adapter lacks ${path}.${name}`);

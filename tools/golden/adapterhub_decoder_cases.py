@@ -40,8 +40,9 @@ def decoder_cases(m):
             if name in ("seq_bn", "par_bn", "seq_bn_inv"):
                 if not plugged and name != "seq_bn_inv":  # Python undoes invertible adapters before heads of its own only: docs/log.md
                     m.case(f"{base}-words-{name}-static", base, config, f"transformers' own class: {name}", task=WORDS, static=True, with_head=False)
-                m.case(f"{base}-text-{name}", base, config, f"one answer a text: {name}", static=plugged)
-                m.case(f"{base}-tags-{name}", base, config, f"one answer a word: {name}", task=TOKEN, static=plugged)
+                labelled = name == "seq_bn" and base in ("gpt2", "llama", "mistral-odd", "qwen2-odd", "qwen3-odd")
+                m.case(f"{base}-text-{name}", base, config, f"one answer a text: {name}", static=plugged, keep=labelled)
+                m.case(f"{base}-tags-{name}", base, config, f"one answer a word: {name}", task=TOKEN, static=plugged, keep=labelled)
                 m.case(f"{base}-text-{name}-static", base, config, f"transformers' own class, its score head: {name}", static=True)
         if plugged:
             continue

@@ -101,7 +101,7 @@ def save_adapter(model, folder, keep_config):
 
 def file_key(name):
     """The key under which PEFT saves a parameter (adapter "default")."""
-    return re.sub(r"(\.modules_to_save)?\.default(?=\.|$)", "", name)
+    return re.sub(r"(\.modules_to_save)?\.default(?=\.|$)", "", name).replace("magnitude_vector.weight", "magnitude_vector")
 
 
 def train(model, batches, micro, regression, training):
@@ -157,7 +157,7 @@ def make(name, note, num_labels=3, micro=(BATCH,), training=TRAINING, method=lor
     torch.manual_seed(29)
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "lora_B" in key or "vera_lambda_b" in key:
+            if "lora_B" in key or "lora_embedding_A" in key or "vera_lambda_b" in key:
                 p.normal_(0, 0.05)  # off zero, so that what it multiplies has gradients from the first step on
             if "classifier.modules_to_save" in key:
                 p.normal_(0, 0.25)
@@ -214,6 +214,10 @@ def main():
     make("bias-all", "query-value with bias all; more decay, and a limit that only some steps exceed", target_modules=["query", "value"], bias="all",
          training=TRAINING | {"weight_decay": 0.1, "max_grad_norm": 2.0})
     make("regression", "one label, mean squared error", num_labels=1, target_modules=["query", "value"])
+    tables = ["word_embeddings", "position_embeddings", "token_type_embeddings"]
+    make("embeddings", "query and all embedding tables, in ranks of their own", target_modules=["query", *tables],
+         rank_pattern={"position_embeddings": 3, "token_type_embeddings": 1}, alpha_pattern={"word_embeddings": 5})
+    make("embeddings-dora", "DoRA on word and position embeddings and values, rsLoRA", target_modules=["value", *tables[:2]], use_dora=True, use_rslora=True)
     make("vera", "VeRA with r 16 on layers of three shapes, bias vera_only", method=VeraConfig, r=16, d_initial=0.5, bias="vera_only",
          target_modules=["query", "value", "dense"])
 

@@ -46,6 +46,11 @@ def cases(make):
     make("qwen3-3-lora-all", "qwen3-3", WORDS, lora(target_modules="all-linear", use_dora=True), note="grouped queries, biases, tied embeddings, bfloat16", dtype=torch.float16)
     make("qwen3-3-prefix-projection", "qwen3-3", WORDS, prefix(prefix_projection=True))
     make("qwen3-3-ptuning", "qwen3-3", WORDS, encoder())
+    make("gpt2-lora-tables", "gpt2", WORDS, lora(target_modules=["wte", "wpe", "c_attn"], rank_pattern={"wpe": 2}), note="tied: the output matrix stays the base's")
+    make("gpt2-text-dora-wte", "gpt2", TEXTS, lora(target_modules=["wte", "mlp.c_fc"], use_dora=True, use_rslora=True))
+    make("llama-lora-embed", "llama", WORDS, lora(target_modules=["embed_tokens", "q_proj"]), note="tied; the file holds a copy of the base's embeddings too")
+    make("llama-4-lora-embed-head", "llama-4", WORDS, lora(target_modules=["embed_tokens", "lm_head"], use_dora=True), note="untied, both adapted, copies of both in the file")
+    make("qwen3-3-lora-head", "qwen3-3", WORDS, lora(target_modules=["lm_head", "v_proj"]), note="tied: the output matrix has an update of its own")
 
 
 def main():

@@ -31,9 +31,11 @@ from random_bases import DECODERS, ENCODERS, make_base
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-TEXTS, TAGS, WORDS = "text-classification", "token-classification", "text-generation"
-AUTO = {TEXTS: transformers.AutoModelForSequenceClassification, TAGS: transformers.AutoModelForTokenClassification, WORDS: transformers.AutoModelForCausalLM}
+TEXTS, TAGS, WORDS, MASKS = "text-classification", "token-classification", "text-generation", "fill-mask"
+AUTO = {TEXTS: transformers.AutoModelForSequenceClassification, TAGS: transformers.AutoModelForTokenClassification, WORDS: transformers.AutoModelForCausalLM,
+        MASKS: transformers.AutoModelForMaskedLM}
 TYPES = {TEXTS: "SEQ_CLS", TAGS: "TOKEN_CLS", WORDS: "CAUSAL_LM"}
+MASK_HEADS = {"bert": ["cls"], "roberta": ["lm_head"], "distilbert": ["vocab_transform", "vocab_layer_norm", "vocab_projector"]}
 TOLERANCE = 2e-4
 BASES_A_FAMILY = 6
 ROWS = {
@@ -54,6 +56,7 @@ ROWS = {
         {"prompt": "Question: Which river flows through Cairo?\nAnswer:", "completion": " The Nile."},
         {"prompt": "Translate to Spanish: fresh bread 🍞 →", "completion": " pan fresco ñ, 麦"},
     ],
+    MASKS: [{"text": "thanks MASK much"}, {"text": "My card MASK declined at the MASK although there is money on it"}, {"text": "MASK Łódź, 北京"}],
 }
 
 
@@ -75,8 +78,17 @@ def norms(family):
     return {"gpt2": ["ln_f", "ln_1"], "distilbert": ["sa_layer_norm"], "bert": ["LayerNorm"], "roberta": ["LayerNorm"]}.get(family, ["input_layernorm", "model.norm"])
 
 
+def tables(family):
+    encoder = ["word_embeddings", "position_embeddings", *([] if family == "distilbert" else ["token_type_embeddings"])]
+    return ["wte", "wpe"] if family == "gpt2" else encoder if family in ENCODERS else ["embed_tokens"]
+
+
 # ---------------------------------------------------------------- configs
-def draw_targets(r, family):
+def draw_targets(r, family, more=()):
+    """`more`: modules that are not linear layers of the backbone, which may be adapted too."""
+    if more and r.random() < 0.35:
+        some = r.sample(linears(family), r.randint(0, 2)) + r.sample(more, r.randint(1, len(more)))
+        return {"target_modules": some if r.random() < 0.7 else rf".*({'|'.join(some)})"}
     names = linears(family)
     kind = r.choice(["default", "names", "names", "all", "regex", "odd ones out"])
     if kind == "default" and family != "xlm":
@@ -93,7 +105,9 @@ def draw_targets(r, family):
 
 
 def draw_saved(r, family, task):
-    choices = [[]] * 4 + [norms(family)[:1], norms(family)]
+    choices = [[]] * 5 + [norms(family)[:1], norms(family)]
+    if family in ENCODERS:
+        choices += [["word_embeddings"], ["position_embeddings"], ["embeddings"], ["layer.0"]]
     if task == WORDS:
         choices += [["lm_head"], ["wte"] if family == "gpt2" else ["embed_tokens"]]
     saved = r.choice(choices)
@@ -101,7 +115,7 @@ def draw_saved(r, family, task):
 
 
 def draw_lora(r, family, task, layers):
-    fields = {"r": r.randint(1, 6), "lora_alpha": r.choice([1, 3, 4, 8]), **draw_targets(r, family), **draw_saved(r, family, task)}
+    fields = {"r": r.randint(1, 6), "lora_alpha": r.choice([1, 3, 4, 8]), **draw_targets(r, family, [*tables(family), *(["lm_head"] if task == WORDS else [])]), **draw_saved(r, family, task)}
     fields["lora_dropout"] = r.choice([0.0, 0.1])
     fields["use_rslora"] = r.random() < 0.3
     fields["bias"] = r.choice(["none", "none", "none", "all", "lora_only"])
@@ -185,6 +199,9 @@ def encode(tokenizer, task, row):
     if task == TEXTS:
         e = tokenizer.encode(row["text"], row.get("text_pair"))
         return e.ids, e.type_ids, None
+    if task == MASKS:
+        e = tokenizer.encode(row["text"])
+        return e.ids, e.type_ids, [i for i, token in enumerate(e.tokens) if token in ("[MASK]", "<mask>")]
     if task == TAGS:
         e = tokenizer.encode(row["tokens"], is_pretokenized=True)
         return e.ids, [0] * len(e.ids), [e.word_ids.index(i) for i in range(len(row["tokens"]))]
@@ -205,7 +222,7 @@ def answers(model, tokenizer, rows, task, virtual, typed):
             out.append({"logits": logits})
             continue
         logits = logits[virtual:]
-        if task == TAGS:
+        if task in (TAGS, MASKS):
             out.append({"logits": logits[reads]})
             continue
         length, completion = reads
@@ -222,11 +239,12 @@ class Maker:
     def __init__(self, out, bases=None):
         self.out, self.bases = out, bases or out / "bases"
         self.failed = []
+        self.outputs = 3
 
     def load(self, base, task, seed):
         torch.manual_seed(seed)  # the head is new
         own = json.loads((self.bases / base / "config.json").read_text())
-        labels = {} if task == WORDS or "id2label" in own else {"num_labels": 3}
+        labels = {} if task in (WORDS, MASKS) or "id2label" in own else {"num_labels": self.outputs}
         model = AUTO[task].from_pretrained(self.bases / base, dtype=torch.float32, attn_implementation="eager", **labels).eval()
         if task == TEXTS and model.config.pad_token_id is None:
             model.config.pad_token_id = -7  # no token of the rows is padding: the head reads the last one
@@ -253,9 +271,11 @@ class Maker:
         files.mkdir(parents=True)
         seed = zlib.crc32(f"{name} {attempt}".encode())
         tokenizer = Tokenizer.from_file(str(self.bases / base / "tokenizer.json"))
+        if task == MASKS:
+            rows = [{"text": row["text"].replace("MASK", "<mask>" if tokenizer.token_to_id("[MASK]") is None else "[MASK]")} for row in rows]
         if family in DECODERS:  # not all of them have a token between texts
             rows = [row for row in rows if "text_pair" not in row]
-        read, live, virtual = (self.bitfit if config == "bitfit" else self.peft)(files, base, family, task, config, seed, stored, dtype)
+        read, live, virtual = (self.plain if isinstance(config, str) else self.peft)(files, base, family, task, config, seed, stored, dtype)
         numbers = answers(read, tokenizer, rows, task, virtual, family == "bert")
         if live is not None and dtype is None:
             assert gap(numbers, answers(live, tokenizer, rows, task, virtual, family == "bert")) < 2e-5, "the adapter read back differs"
@@ -267,7 +287,11 @@ class Maker:
             for row, answer in zip(rows, numbers):
                 short = lambda values: [short(each) for each in values] if isinstance(values, list) else float(f"{values:.8g}")
                 said = {}
-                if task != WORDS:
+                if task == MASKS:
+                    said = {"text": row["text"]}
+                elif task == TEXTS and answer["logits"].numel() == 1:
+                    said = {"label": float(f"{answer['logits'].item():.8g}")}
+                elif task != WORDS:
                     values = answer["logits"].reshape(-1, answer["logits"].shape[-1])
                     best = [labels[int(i)] for i in values.argmax(-1)]
                     assert (values.topk(2).values @ torch.tensor([1.0, -1.0])).min() > 0.005, "too close to call"
@@ -288,7 +312,7 @@ class Maker:
             fields = fields | {"tokenizer_name_or_path": str(self.bases / base)}
         model = self.load(base, task, seed)
         prompt = kind in (PrefixTuningConfig, PromptTuningConfig, PromptEncoderConfig)
-        made = kind(task_type=TYPES[task], **fields, **(sizes_of(family, model.config) if prompt else {}))
+        made = kind(task_type=TYPES.get(task, "FEATURE_EXTRACTION" if prompt else None), **fields, **(sizes_of(family, model.config) if prompt else {}))
         model = get_peft_model(model, made)
         randomise(model, torch.Generator().manual_seed(seed))
         model.eval().save_pretrained(files, safe_serialization=stored != "bin")
@@ -304,20 +328,20 @@ class Maker:
         said.write_text(json.dumps(published, indent=2, sort_keys=True) + "\n")
         return read, model, made.num_virtual_tokens if prompt and kind is not PrefixTuningConfig else 0
 
-    def bitfit(self, files, base, family, task, config, seed, stored, dtype):
-        """PEFT has no BitFit: the trained biases and the head under the base model's own names."""
+    def plain(self, files, base, family, task, config, seed, stored, dtype):
+        """PEFT has no BitFit and no adapter of a head alone: what is trained under the base model's own names. `config`: bitfit or head."""
         model = self.load(base, task, seed)
         g = torch.Generator().manual_seed(seed)
         kept = {}
         with torch.no_grad():
             for name, p in model.named_parameters():
                 head = re.match(r"(pre_)?classifier|score", name)
-                if head or name.endswith("bias"):
+                if head or (config == "bitfit" and name.endswith("bias")):
                     p.add_((0.4 if p.ndim == 2 else 0.3) * torch.randn(p.shape, generator=g))
                     kept[name.removeprefix(f"{model.base_model_prefix}.")] = p.detach().clone()
-        assert any(name.endswith("bias") and not re.match(r"(pre_)?classifier|score", name) for name in kept), "no biases"
+        assert config == "head" or any(name.endswith("bias") and not re.match(r"(pre_)?classifier|score", name) for name in kept), "no biases"
         save_file(kept, files / "adapter_model.safetensors", metadata={"format": "pt"})
-        config = {"peft_type": "BITFIT", "task_type": TYPES[task], "base_model_name_or_path": f"org/{base}"}
+        config = {"peft_type": {"bitfit": "BITFIT", "head": "HEAD"}[config], "task_type": TYPES.get(task), "base_model_name_or_path": f"org/{base}"}
         (files / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         return model, None, 0
 
@@ -334,12 +358,18 @@ def draw_case(maker, name, families, methods):
     r = random.Random(name)
     family = r.choice(families)
     base = f"{family}-{r.randint(1, BASES_A_FAMILY)}"
-    task = r.choice([TEXTS, TAGS] if family in ENCODERS else [TEXTS, TAGS, WORDS, WORDS, WORDS])
+    task = r.choice([TEXTS, TAGS, MASKS] if family in ENCODERS else [TEXTS, TAGS, WORDS, WORDS, WORDS])
+    maker.outputs = r.choice([1, 3, 3, 4]) if task == TEXTS else r.choice([2, 3])
     method = r.choices(methods, [WEIGHTS[each] for each in methods])[0]
+    if (family, method) == ("distilbert", "prefix"):
+        method = "prompt"  # PEFT refuses it, or with task_type FEATURE_EXTRACTION has no effect but a mask of the wrong size
     if not (maker.bases / base).exists():
         make_base(maker.bases / base, family, base)
     layers = transformers.AutoConfig.from_pretrained(maker.bases / base).num_hidden_layers
     config = method if method == "bitfit" else DRAW[method](r, family, task, layers)
+    with_head = re.search("MaskedLM|PreTraining", (maker.bases / base / "config.json").read_text())
+    if task == MASKS and method != "bitfit" and (not with_head or r.random() < 0.2):  # a head that the base lacks comes with the adapter
+        config[1]["modules_to_save"] = [*config[1].get("modules_to_save", []), *MASK_HEADS[family]]
     files = {} if method == "bitfit" else {"stored": r.choice(["safetensors", "safetensors", "bin"]), "dtype": r.choice([None, None, None, torch.bfloat16, torch.float16])}
     if files.get("stored") == "bin":
         files["dtype"] = None

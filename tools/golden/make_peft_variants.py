@@ -160,6 +160,11 @@ def committed(make):
     make("roberta-ptuning", "roberta", (PromptEncoderConfig, {"num_virtual_tokens": 4, "encoder_hidden_size": 10}))
 
 
+    make("bert-lora-tables", "bert", lora(target_modules=".*(word|position|token_type)_embeddings|.*query", rank_pattern={"token_type_embeddings": 1}, alpha_pattern={"position_embeddings": 2}),
+         note="embedding tables adapted beside queries")
+    make("roberta-dora-tables", "roberta", lora(target_modules=["word_embeddings", "position_embeddings", "value"], use_dora=True))
+
+
 def more(make):
     for base, adapt in (("bert", lora), ("roberta", lora), ("distilbert", distil)):
         make(f"{base}-x-pissa-dora", base, adapt(init_lora_weights="pissa", use_dora=True))

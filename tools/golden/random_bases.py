@@ -44,6 +44,7 @@ def word_piece(vocab, cased):
     letters = sorted(most(chars, 70))
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *("##" + c for c in letters if c.isalnum()), *most(words, 60), *most(pieces, 400)]
     t.model = models.WordPiece({name: i for i, name in enumerate(list(dict.fromkeys(names))[:vocab])}, unk_token="[UNK]", max_input_chars_per_word=100)
+    t.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     t.post_processor = processors.TemplateProcessing(single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
                                                      special_tokens=[("[CLS]", t.token_to_id("[CLS]")), ("[SEP]", t.token_to_id("[SEP]"))])
     return t, {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased, "unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]",
@@ -53,35 +54,36 @@ def word_piece(vocab, cased):
 ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"}
 
 
-def byte_level(vocab):
+def byte_level(vocab, prefix):
     t = Tokenizer(models.BPE())
-    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     t.decoder = decoders.ByteLevel()
     t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=max(vocab, 270), special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
                                                         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
-    return t, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False, **ROBERTA}
+    t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=prefix)
+    return t, {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": prefix, **ROBERTA}
 
 
-def unigram(vocab):
-    """As XLM-R's: a Unigram model over ▁words."""
+def unigram(vocab, newer):
+    """As XLM-R's and CamemBERT's: a Unigram model over ▁words; newer files split at ▁ alone."""
     t = Tokenizer(models.Unigram())
     t.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    words = pre_tokenizers.Metaspace(prepend_scheme="always")
+    t.pre_tokenizer = words if newer else pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), words])
     t.decoder = decoders.Metaspace()
     t.train_from_iterator(corpus(), trainers.UnigramTrainer(vocab_size=vocab, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], unk_token="<unk>", show_progress=False))
     t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
     return t, {"tokenizer_class": "PreTrainedTokenizerFast", **ROBERTA}
 
 
-def gpt2_bpe(vocab):
+def gpt2_bpe(vocab, prefix):
     t = Tokenizer(models.BPE())
-    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     t.decoder = decoders.ByteLevel()
     t.train_from_iterator(corpus(), trainers.BpeTrainer(vocab_size=max(vocab, 262), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     t.add_special_tokens([AddedToken("<|endoftext|>", special=True, normalized=True)])
     t.post_processor = processors.ByteLevel(trim_offsets=False)
-    return t, {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    return t, {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": prefix, "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
 
 
 def split_bpe(vocab, bos):
@@ -101,8 +103,8 @@ def split_bpe(vocab, bos):
     return t, {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
 
 
-def sentence_bpe(vocab):
-    """As Llama 2's and Mistral's: ▁words, and bytes for what is unknown."""
+def sentence_bpe(vocab, newer):
+    """As Llama 2's and Mistral's: ▁words, and bytes for what is unknown; newer files put ▁ in front of the first word only, and not in a normalizer."""
     specials = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
     t = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -111,6 +113,9 @@ def sentence_bpe(vocab):
     t.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=max(vocab, 259) + 90, special_tokens=specials, limit_alphabet=60, show_progress=False))
     model = json.loads(t.to_str())
     model["added_tokens"] = [each for each in model["added_tokens"] if each["id"] < 3]
+    if newer:
+        model["normalizer"] = None
+        model["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
     t = Tokenizer.from_str(json.dumps(model))
     t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s>:1 $B:1", special_tokens=[("<s>", 1)])
     return t, {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -121,12 +126,12 @@ def tokenizer_of(family, r):
     if family == "bert" or family == "distilbert":
         return word_piece(vocab, r.random() < 0.5)
     if family == "roberta":
-        return byte_level(vocab) if r.random() < 0.5 else unigram(vocab)
+        return byte_level(vocab, r.random() < 0.4) if r.random() < 0.5 else unigram(vocab, r.random() < 0.5)
     if family == "gpt2":
-        return gpt2_bpe(vocab)
+        return gpt2_bpe(vocab, r.random() < 0.3)
     if family.startswith("qwen"):
         return split_bpe(vocab, bos=False)
-    return split_bpe(vocab, bos=True) if r.random() < 0.5 else sentence_bpe(vocab)
+    return split_bpe(vocab, bos=True) if r.random() < 0.5 else sentence_bpe(vocab, r.random() < 0.5)
 
 
 # ---------------------------------------------------------------- models
