@@ -48,7 +48,7 @@ class GraphWriter implements Emitter {
   readonly #initializers: [string, Tensor][] = [];
   readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
-  readonly #outputs: [string, Value["type"]][] = [];
+  readonly #outputs: { readonly name: string; readonly from: string; readonly type: Value["type"] }[] = [];
   readonly #constants = new Map<string, string>();
   readonly #shapes = new Map<string, string>();
   /** Where each size symbol can be read: a fed tensor's name and axis. */
@@ -63,7 +63,29 @@ class GraphWriter implements Emitter {
   }
 
   model(): ModelProto {
-    return { nodes: this.#nodes, initializers: this.#initializers, external: this.#external, inputs: this.#inputs, outputs: this.#outputs };
+    return {
+      nodes: withoutIdle(
+        this.#named(),
+        this.#outputs.map(({ name }) => name),
+      ),
+      initializers: this.#initializers,
+      external: this.#external,
+      inputs: this.#inputs,
+      outputs: this.#outputs.map(({ name, type }) => [name, type] as const),
+    };
+  }
+
+  /** The nodes, those results under the outputs' names that are outputs: an `Identity` copies, so it stands only where there is no other way. */
+  #named(): readonly NodeProto[] {
+    const made = new Set(this.#nodes.flatMap(({ outputs }) => outputs));
+    const renamed = new Map<string, string>();
+    const copies: NodeProto[] = [];
+    for (const { name, from } of this.#outputs) {
+      if (made.has(from) && !renamed.has(from)) renamed.set(from, name);
+      else copies.push({ opType: "Identity", domain: "", inputs: [renamed.get(from) ?? from], outputs: [name], attributes: {} });
+    }
+    const nameOf = (name: string): string => renamed.get(name) ?? name;
+    return [...this.#nodes.map((node) => ({ ...node, inputs: node.inputs.map(nameOf), outputs: node.outputs.map(nameOf) })), ...copies];
   }
 
   leaf(source: Leaf, value: Value, entry: (leaf: WeightLeaf) => WeightEntry, feeds: Map<string, Value>): string {
@@ -81,8 +103,7 @@ class GraphWriter implements Emitter {
   }
 
   output(name: string, from: string, { type }: Value): void {
-    this.#nodes.push({ opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
-    this.#outputs.push([name, type]);
+    this.#outputs.push({ name, from, type });
   }
 
   node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {
@@ -140,4 +161,20 @@ class GraphWriter implements Emitter {
     if (!this.#sizes.has(symbol)) throw new GraphError(`the size "${symbol}" is not an axis of any fed tensor`);
     return this.shape([symbol]);
   }
+}
+
+/** Nodes without those last results that nothing reads: ONNX Runtime computes what is asked for, and fuses only nodes with one result. */
+function withoutIdle(nodes: readonly NodeProto[], outputs: readonly string[]): readonly NodeProto[] {
+  const read = new Set([...nodes.flatMap(({ inputs }) => inputs), ...outputs]);
+  return nodes.map((node) => ({
+    ...node,
+    outputs: node.outputs.slice(
+      0,
+      1 +
+        Math.max(
+          0,
+          node.outputs.findLastIndex((name) => read.has(name)),
+        ),
+    ),
+  }));
 }
