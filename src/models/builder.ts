@@ -151,8 +151,8 @@ export class ModelBuilder {
     const own = tied === undefined || isSaved(path, this.#savedModules());
     const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    const stores = weight.source.kind === "weight" && (role !== "head" || this.#options.form?.head === true);
-    const form = stores ? this.#options.form : undefined;
+    const { form: ofLayers, headForm } = this.#options;
+    const form = weight.source.kind !== "weight" ? undefined : role === "head" ? headForm : ofLayers;
     const [product, squaredNorms] =
       form === undefined ? floatProduct(weight, transposed) : storedProduct(form, this.#stored(form, weight), transposed);
     let y = product(x, b);

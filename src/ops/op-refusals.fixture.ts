@@ -1,6 +1,7 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
+import { cachedAttentionOp } from "./cached-attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { foretoldOp } from "./foretold.js";
@@ -9,10 +10,12 @@ import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
+import { q4BlocksProductOp } from "./q4-blocks.js";
 import { q8ProductOp } from "./q8.js";
 import { q8BlocksProductOp } from "./q8-blocks.js";
 import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
+import { residualNormOp } from "./residual-norm.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 import { show } from "./shapes.js";
 import { bytesForm } from "./stored-cases.fixture.js";
@@ -33,6 +36,7 @@ const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32"
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
 const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
 const codes = (block: number): TensorType => ({ dtype: "uint8", shape: [3, 1, block] });
+const zeros: TensorType = { dtype: "uint8", shape: [3, 1] };
 const stored: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
@@ -214,16 +218,30 @@ export const refusals: readonly Refusal[] = [
     ),
   ),
   ...[
-    { types: [float("T", 32), codes(32), float(3)], got: "float32[T,32], uint8[3,1,32], float32[3]" },
-    { types: [float("T", 32), codes(16), float(3, 1)], got: "float32[T,32], uint8[3,1,16], float32[3,1]" },
-    { types: [float("T", 31), codes(32), float(3, 1)], got: "float32[T,31], uint8[3,1,32], float32[3,1]" },
-    { types: [float("T", 32), codes(32), float(3, 1), float(2)], got: "float32[T,32], uint8[3,1,32], float32[3,1], float32[2]" },
-  ].map(({ types, got }) =>
+    [float("T", 32), codes(32), float(3), zeros],
+    [float("T", 32), codes(16), float(3, 1), zeros],
+    [float("T", 31), codes(32), float(3, 1), zeros],
+    [float("T", 32), codes(32), float(3, 1), float(3, 1)],
+    [float("T", 32), codes(32), float(3, 1), zeros, float(2)],
+  ].map((types) =>
     refusal(
       q8BlocksProductOp,
       types,
       { K: 32, N: 3 },
-      `got ${got}; expected float32[T,32], uint8[3,1,32], float32[3,1], and float32[3] or nothing`,
+      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,32], float32[3,1], uint8[3,1], and float32[3] or nothing`,
+    ),
+  ),
+  ...[
+    [float("T", 32), codes(16), float(3), float(3, 1)],
+    [float("T", 32), codes(32), float(3, 1), float(3, 1)],
+    [float("T", 31), codes(16), float(3, 1), float(3, 1)],
+    [float("T", 32), codes(16), float(3, 1), float(3, 1), float(2)],
+  ].map((types) =>
+    refusal(
+      q4BlocksProductOp,
+      types,
+      { K: 32, N: 3 },
+      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,16], float32[3,1], float32[3,1], and float32[3] or nothing`,
     ),
   ),
   ...[
@@ -238,5 +256,24 @@ export const refusals: readonly Refusal[] = [
       { form: bytesForm, matrix: stored, transB: true, alpha: 1 },
       `got ${got}; expected float32[T,3], int8[5,3], and float32[5] or nothing`,
     ),
+  ),
+  ...[
+    { B: "C", angle: 1 },
+    { B: "B", angle: 2 },
+  ].map(({ B, angle }) => {
+    const types = [float("T", 4), float("T", 2), float("T", 2), float("B", 1, "S", "P+S"), float(B, 1, "P", 2), float(B, 1, "P", 2)];
+    const all = [...types, int("B", "S"), int("T"), float("T", angle), float("T", angle)];
+    return refusal(
+      cachedAttentionOp,
+      all,
+      { heads: 2, kvHeads: 1 },
+      `got ${all.map(show).join(", ")}; expected q [T, 2*K], k, v [T, 1*K], mask [B, 1, S, P+S], past keys and values [B, 1, P, K], places [B, S], tokenIndex [T], and cos and sin [T, K/2] or nothing`,
+    );
+  }),
+  refusal(
+    residualNormOp,
+    [float("T", 3), float("T", 3), float(4)],
+    { op: rmsNormOp, eps: 0 },
+    "got float32[T,3], float32[T,3], float32[4]; expected two matrices [T, D] and the norm's vectors [D]",
   ),
 ];

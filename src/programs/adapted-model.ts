@@ -12,8 +12,9 @@ import { gradient } from "../ops/gradient.js";
 import { expand, gather, reshape } from "../ops/movement.js";
 import { kept, recomputed } from "../ops/recompute.js";
 import { sum } from "../ops/reduce.js";
+import { withResidualNorms } from "../ops/residual-norm.js";
 import type { Target, Task } from "../tasks/task.js";
-import { type BaseDtype, decodingFormOf, formOf, pickBaseDtype } from "./base-dtype.js";
+import { type BaseDtype, decodingForms, formOf, pickBaseDtype } from "./base-dtype.js";
 import type { BaseModel } from "./base-model.js";
 import { paramsOf } from "./program.js";
 
@@ -83,7 +84,7 @@ function build(
     headModules: taskHead.base === true ? [] : head.modules,
     attachments,
     dropout: rate,
-    form: cached ? decodingFormOf(model.baseDtype) : formOf(model.baseDtype),
+    ...(cached ? decodingForms(model.baseDtype, model.runtime) : { form: formOf(model.baseDtype) }),
   });
   const read =
     task.onePerText && !readsWholeTexts(attachments)
@@ -166,7 +167,7 @@ export function outputGraph(
 /** The graph of a pass that continues texts: further rows and the cached keys and values in, `logits` [L, outputs] and all keys and values out. */
 export function decodeGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
   const { logits, present } = build(model, head, attachments, { cached: true });
-  return { logits, ...Object.fromEntries(present) };
+  return withResidualNorms({ logits, ...Object.fromEntries(present) });
 }
 
 /**

@@ -5,6 +5,7 @@ import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
+import { q4BlocksProductOp } from "../ops/q4-blocks.js";
 import { q8BlocksProductOp } from "../ops/q8-blocks.js";
 import type { CarriedTensors, HeldTensors, Runtime, Session } from "../runtime/session.js";
 import type { BaseModel, FrozenWeight } from "./base-model.js";
@@ -70,7 +71,9 @@ async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>
     const matrices = use === "inference" ? new Set<WeightLeaf>() : factors(outputs);
     const numbers = weights.reduce((total, { leaf, shape }) => total + (matrices.has(leaf) ? sizeOf(shape) : 0), 0);
     const laidOut = use === "decoding" || numbers <= mostLaidOut;
-    return emit(outputs, (leaf) => (laidOut && matrices.has(leaf) ? "kept" : undefined));
+    // a pass over one token is short: that each of its many norms' vectors is fed anew would be felt
+    const vectors = new Set(use === "decoding" ? weights.filter(({ shape }) => shape.length === 1).map(({ leaf }) => leaf) : []);
+    return emit(outputs, (leaf) => ((laidOut && matrices.has(leaf)) || vectors.has(leaf) ? "kept" : undefined));
   }
   const baked = await model.stored(weights);
   return emit(outputs, (leaf) => baked[feedName(leaf)!]);
@@ -83,7 +86,8 @@ function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<WeightLe
   for (const { source } of topological(Object.values(outputs))) {
     if (source.kind !== "op") continue;
     for (const [i, { source: input }] of source.inputs.entries()) {
-      const laidOut = (source.op === gemmOp && i === 1) || (source.op === q8BlocksProductOp && (i === 1 || i === 2));
+      const inBlocks = source.op === q8BlocksProductOp || source.op === q4BlocksProductOp;
+      const laidOut = (source.op === gemmOp && i === 1) || (inBlocks && i >= 1 && i <= 3);
       if (input.kind === "weight") (laidOut ? found : others).add(input);
     }
   }
