@@ -49,7 +49,7 @@ class GraphWriter implements Emitter {
   readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
   readonly #outputs: { readonly name: string; readonly from: string; readonly type: Value["type"] }[] = [];
-  readonly #constants = new Map<string, string>();
+  readonly #constants = new Map<string | Tensor, string>();
   readonly #shapes = new Map<string, string>();
   /** Where each size symbol can be read: a fed tensor's name and axis. */
   readonly #sizes = new Map<string, readonly [name: string, axis: number]>();
@@ -114,15 +114,16 @@ class GraphWriter implements Emitter {
   }
 
   constant(value: Tensor): string {
+    // small ones are told by their numbers, others by being the same tensor
     const key =
       value.data.length <= 16
         ? `${value.dtype}[${value.shape}]${Array.from<number | bigint, string>(value.data, (each) => (Object.is(each, -0) ? "-0" : String(each))).join(",")}`
-        : undefined;
-    const known = key === undefined ? undefined : this.#constants.get(key);
+        : value;
+    const known = this.#constants.get(key);
     if (known !== undefined) return known;
     const name = `c${this.#initializers.length}`;
     this.#initializers.push([name, value]);
-    if (key !== undefined) this.#constants.set(key, name);
+    this.#constants.set(key, name);
     return name;
   }
 

@@ -1,9 +1,9 @@
 import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
+import { blockProduct } from "./block-product.js";
 import { q4 } from "./q4.js";
 import { q8Blocks } from "./q8-blocks.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
-import { halvesAdded, twoParts } from "./two-parts.js";
 import type { WeightForm } from "./weight-form.js";
 
 /** Numbers of a row that share a step and a zero, as in q4. */
@@ -38,10 +38,7 @@ export const q4BlocksProductOp: OpDef<{ readonly K: number; readonly N: number }
   },
   vjp: "unsupported",
   emit: (e, [x, codes, steps, offsets, addend], { K, N }) => {
-    const attributes = { N, K, bits: 4, block_size: blockSize, accuracy_level: Number(process.env.Q4LEVEL ?? 4) };
-    const split = process.env.Q4SPLIT !== undefined;
-    const [y] = e.node("MatMulNBits", [split ? twoParts(e, x!, K) : x!, codes!, steps!], attributes, { domain: "com.microsoft" });
-    const whole = split ? halvesAdded(e, y!, N) : y!;
+    const whole = blockProduct(e, x!, [codes!, steps!], { K, N, bits: 4 });
     const [blocks] = e.node("Reshape", [x!, e.constant(i64([-1, K / blockSize, blockSize]))]);
     const [sums] = e.node("ReduceSum", [blocks!, e.constant(i64([2]))], { keepdims: 0 });
     const [sum] = e.node("Gemm", [sums!, offsets!, whole], { transB: 1 });

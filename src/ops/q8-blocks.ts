@@ -1,7 +1,7 @@
 import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
+import { blockProduct } from "./block-product.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
-import { halvesAdded, twoParts } from "./two-parts.js";
 import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
 /** Numbers of a column that share a step: those of one output and so many inputs in a row. */
@@ -14,8 +14,8 @@ const middle = 128;
 const nearlyWhole = 1e-3;
 
 /**
- * x·W + addend, with x [T, K] rounded to 8 bits in blocks of each row's numbers by the kernel; W [K, N] as codes uint8 [N, blocks, 32] and steps [N, blocks].
- * One node, the fastest for few rows where codes and steps are initialisers; for rows that are read forward only.
+ * x·W + addend, with x [T, K] rounded to 15 bits by blocks of each row's numbers; W [K, N] as codes uint8 [N, blocks, 32], and steps and zeros uint8
+ * [N, blocks]: step·(code - zero). The fastest for few rows where the matrix's parts are initialisers; for rows that are read forward only.
  */
 export const q8BlocksProductOp: OpDef<{ readonly K: number; readonly N: number }> = {
   name: "q8_blocks_product",
@@ -40,14 +40,8 @@ export const q8BlocksProductOp: OpDef<{ readonly K: number; readonly N: number }
   },
   vjp: "unsupported",
   emit: (e, [x, codes, blockSteps, zeros, addend], { K, N }) => {
-    const attributes = { N, K, bits: 8, block_size: blockSize, accuracy_level: 4 };
-    if (process.env.Q8SPLIT && K % 32 === 0 && (process.env.Q8SPLIT !== "nohead" || N < 40000)) {
-      const [y] = e.node("MatMulNBits", [twoParts(e, x!, K), codes!, blockSteps!, zeros!], attributes, { domain: "com.microsoft" });
-      const sum = halvesAdded(e, y!, N);
-      return addend === undefined ? [sum] : e.node("Add", [sum, addend]);
-    }
-    const inputs = [x!, codes!, blockSteps!, zeros!, ...(addend === undefined ? [] : ["", addend])];
-    return e.node("MatMulNBits", inputs, attributes, { domain: "com.microsoft" });
+    const whole = blockProduct(e, x!, [codes!, blockSteps!, zeros!], { K, N, bits: 8 });
+    return addend === undefined ? [whole] : e.node("Add", [whole, addend]);
   },
 };
 
@@ -60,7 +54,7 @@ function partTypes(K: number, N: number): Readonly<Record<"codes" | "steps" | "z
   };
 }
 
-/** 8 bits in blocks of 32 along the inputs of each output: q8 for programs that read a few rows at a time and train nothing. */
+/** 8 bits in blocks of 32 along the inputs of each output, with a step and a zero each: q8 for programs that read a few rows at a time and train nothing. */
 export const q8Blocks: WeightForm = {
   name: "q8-blocks",
   get head() {
