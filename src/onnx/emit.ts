@@ -64,10 +64,7 @@ class GraphWriter implements Emitter {
 
   model(): ModelProto {
     return {
-      nodes: withoutIdle(
-        this.#named(),
-        this.#outputs.map(({ name }) => name),
-      ),
+      nodes: this.#named(),
       initializers: this.#initializers,
       external: this.#external,
       inputs: this.#inputs,
@@ -162,20 +159,4 @@ class GraphWriter implements Emitter {
     if (!this.#sizes.has(symbol)) throw new GraphError(`the size "${symbol}" is not an axis of any fed tensor`);
     return this.shape([symbol]);
   }
-}
-
-/** Nodes without those last results that nothing reads: ONNX Runtime computes what is asked for, and fuses only nodes with one result. */
-function withoutIdle(nodes: readonly NodeProto[], outputs: readonly string[]): readonly NodeProto[] {
-  const read = new Set([...nodes.flatMap(({ inputs }) => inputs), ...outputs]);
-  return nodes.map((node) => ({
-    ...node,
-    outputs: node.outputs.slice(
-      0,
-      1 +
-        Math.max(
-          0,
-          node.outputs.findLastIndex((name) => read.has(name)),
-        ),
-    ),
-  }));
 }

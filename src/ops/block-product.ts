@@ -24,9 +24,9 @@ interface BlockProduct {
 
 /**
  * Writes nodes that multiply rows x [T, K] by a matrix in blocks, given by the inputs of `MatMulNBits` behind the rows: [T, N]. The node rounds each block of
- * a row to 8 bits; so x stands in one product together with what is lost of it, and the two results are added up: that has 15 bits of x and
- * reads the matrix once. What is lost shows in the node's product of each block with the identity. Rows that are no whole number of
- * blocks are rounded to 8 bits.
+ * a row to 8 bits. So x stands in one product as two parts, what the node leaves of it (its product of each block with the identity) and what it
+ * would lose, and the results are added up: that has 15 bits of x and reads the matrix once. Where a kernel does not round, the parts
+ * still add up to x. Rows that are no whole number of blocks are rounded to 8 bits.
  */
 export function blockProduct(e: Emitter, x: string, matrix: readonly string[], { K, N, bits }: BlockProduct): string {
   const product = (rows: string, parts: readonly string[], sizes: { readonly N: number; readonly K: number }): string =>
@@ -40,7 +40,7 @@ export function blockProduct(e: Emitter, x: string, matrix: readonly string[], {
   );
   const [first] = e.node("Reshape", [rounded, e.constant(i64([-1, K]))]);
   const [rest] = e.node("Sub", [x, first!]);
-  const [both] = e.node("Concat", [x, rest!], { axis: 0 });
+  const [both] = e.node("Concat", [first!, rest!], { axis: 0 });
   const [halves] = e.node("Reshape", [product(both!, matrix, { N, K }), e.constant(i64([2, -1, N]))]);
   return e.node("ReduceSum", [halves!, e.constant(i64([0]))], { keepdims: 0 })[0]!;
 }

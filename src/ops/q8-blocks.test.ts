@@ -58,7 +58,7 @@ describe.each([true, false])("8 bits in blocks, transB %s", (transB) => {
 
   it("keeps numbers on 16 levels better than others", () => {
     const levels = f32(
-      Float32Array.from({ length: 64 * 64 }, (_, i) => ((i * 7 + (i >> 6) * 3) % 16) * 0.013 - 0.0909),
+      Float32Array.from({ length: 64 * 64 }, (_, i) => ((i * 7 + (i >> 6) * 3) % 16) * 0.013 - 0.0852),
       [64, 64],
     );
     const names = ["codes", "steps", "zeros"].map((part) => `${transB ? "rows" : "columns"}_${part}`);
@@ -67,8 +67,8 @@ describe.each([true, false])("8 bits in blocks, transB %s", (transB) => {
       (Number(codes!.data[n * 64 + k]) - Number(zeros!.data[n * 2 + (k >> 5)])) * Number(steps!.data[n * 2 + (k >> 5)]);
     const off = (n: number, k: number): number => Math.abs(at(n, k) - levels.data[transB ? n * 64 + k : k * 64 + n]!);
     const farthest = Math.max(...Array.from({ length: 64 * 64 }, (_, i) => off(i >> 6, i & 63)));
-    // a step of 127 to the largest magnitude would leave numbers up to 0.00041 off
-    expect(farthest).toBeLessThan(2e-5);
+    // 127 steps to the largest magnitude would leave numbers up to 0.0004 off
+    expect(farthest).toBeLessThan(5e-5);
   });
 
   it("keeps the squared norms of what it stores", () => {
