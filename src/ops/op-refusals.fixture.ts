@@ -1,6 +1,7 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
+import { blockProductOp, rowPartsOp } from "./block-product.js";
 import { cachedAttentionOp } from "./cached-attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
@@ -10,9 +11,7 @@ import { linearCrossEntropyOp } from "./linear-cross-entropy.js";
 import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
-import { q4BlocksProductOp } from "./q4-blocks.js";
 import { q8ProductOp } from "./q8.js";
-import { q8BlocksProductOp } from "./q8-blocks.js";
 import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
 import { residualNormOp } from "./residual-norm.js";
@@ -217,32 +216,26 @@ export const refusals: readonly Refusal[] = [
       `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
     ),
   ),
+  refusal(rowPartsOp, [float("T", 31)], { bits: 8 }, "got float32[T,31]; expected float32 [T, K] with K a multiple of 32"),
   ...[
     [float("T", 32), codes(32), float(3), zeros],
     [float("T", 32), codes(16), float(3, 1), zeros],
     [float("T", 31), codes(32), float(3, 1), zeros],
     [float("T", 32), codes(32), float(3, 1), float(3, 1)],
-    [float("T", 32), codes(32), float(3, 1), zeros, float(2)],
+    [float("T", 32), codes(32), float(3, 1)],
   ].map((types) =>
     refusal(
-      q8BlocksProductOp,
+      blockProductOp,
       types,
-      { K: 32, N: 3 },
-      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,32], float32[3,1], uint8[3,1], and float32[3] or nothing`,
+      { bits: 8, K: 32, N: 3 },
+      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,32], float32[3,1], uint8[3,1]`,
     ),
   ),
-  ...[
-    [float("T", 32), codes(16), float(3), float(3, 1)],
-    [float("T", 32), codes(32), float(3, 1), float(3, 1)],
-    [float("T", 31), codes(16), float(3, 1), float(3, 1)],
-    [float("T", 32), codes(16), float(3, 1), float(3, 1), float(2)],
-  ].map((types) =>
-    refusal(
-      q4BlocksProductOp,
-      types,
-      { K: 32, N: 3 },
-      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,16], float32[3,1], float32[3,1], and float32[3] or nothing`,
-    ),
+  refusal(
+    blockProductOp,
+    [float("T", 32), codes(16), float(3, 1)],
+    { bits: 4, K: 32, N: 3, inParts: "T" },
+    "got float32[T,32], uint8[3,1,16], float32[3,1]; expected float32[2*T,32], uint8[3,1,16], float32[3,1]",
   ),
   ...[
     { types: [float("T", 5), byte(5, 3)], got: "float32[T,5], int8[5,3]" },

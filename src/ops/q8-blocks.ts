@@ -1,58 +1,14 @@
-import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
-import { blockProduct } from "./block-product.js";
-import { expectInputs, sameShape, shapeError } from "./shapes.js";
+import { blockProduct, blockSize, blockTypes } from "./block-product.js";
+import { add } from "./elementwise.js";
 import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
-/** Numbers of a column that share a step: those of one output and so many inputs in a row. */
-const blockSize = 32;
 /** Steps from 0 to the largest magnitude of a block. */
 const steps = 127;
 /** The byte that stands for 0 in blocks whose numbers may be anything. */
 const middle = 128;
 /** How far a number may lie from one of 16 levels, in levels: further than float32 moves one that lies on it. */
 const nearlyWhole = 1e-3;
-
-/**
- * x·W + addend, with x [T, K] rounded to 15 bits by blocks of each row's numbers; W [K, N] as codes uint8 [N, blocks, 32], and steps and zeros uint8
- * [N, blocks]: step·(code - zero). The fastest for few rows where the matrix's parts are initialisers; for rows that are read forward only.
- */
-export const q8BlocksProductOp: OpDef<{ readonly K: number; readonly N: number }> = {
-  name: "q8_blocks_product",
-  infer: (inputs, { K, N }) => {
-    const [x, codes, blockSteps, zeros, addend] = inputs;
-    const { codes: codesType, steps: stepsType, zeros: zerosType } = partTypes(K, N);
-    const fits = x?.shape.length === 2 && x.shape[1] === K && codes?.dtype === "uint8" && sameShape(codes.shape, codesType.shape);
-    const hasZeros = zeros?.dtype === "uint8" && sameShape(zeros.shape, zerosType.shape);
-    if (
-      !fits ||
-      !sameShape(blockSteps?.shape ?? [], stepsType.shape) ||
-      !hasZeros ||
-      (addend !== undefined && !sameShape(addend.shape, [N]))
-    )
-      throw shapeError(
-        "q8_blocks_product",
-        inputs,
-        `float32[T,${K}], uint8[${codesType.shape}], float32[${stepsType.shape}], uint8[${zerosType.shape}], and float32[${N}] or nothing`,
-      );
-    expectInputs("q8_blocks_product", [x, blockSteps!, ...inputs.slice(4)], inputs.length - 2);
-    return [{ dtype: "float32", shape: [x.shape[0]!, N] }];
-  },
-  vjp: "unsupported",
-  emit: (e, [x, codes, blockSteps, zeros, addend], { K, N }) => {
-    const whole = blockProduct(e, x!, [codes!, blockSteps!, zeros!], { K, N, bits: 8 });
-    return addend === undefined ? [whole] : e.node("Add", [whole, addend]);
-  },
-};
-
-function partTypes(K: number, N: number): Readonly<Record<"codes" | "steps" | "zeros", TensorType>> {
-  const blocks = Math.ceil(K / blockSize);
-  return {
-    codes: { dtype: "uint8", shape: [N, blocks, blockSize] },
-    steps: { dtype: "float32", shape: [N, blocks] },
-    zeros: { dtype: "uint8", shape: [N, blocks] },
-  };
-}
 
 /** 8 bits in blocks of 32 along the inputs of each output, with a step and a zero each: q8 for programs that read a few rows at a time and train nothing. */
 export const q8Blocks: WeightForm = {
@@ -62,10 +18,10 @@ export const q8Blocks: WeightForm = {
   },
   product(x, matrix, transB, addend) {
     const [side, N, K] = sideOf(matrix, transB);
-    const types = partTypes(K, N);
+    const types = blockTypes(8, K, N);
     const parts = (["codes", "steps", "zeros"] as const).map((name) => matrix.part(`${side}_${name}`, types[name]));
-    const inputs = [x, ...parts, ...(addend === undefined ? [] : [addend])];
-    return apply1(q8BlocksProductOp, inputs, { K, N });
+    const product = blockProduct(x, parts, { bits: 8, N });
+    return addend === undefined ? product : add(product, addend);
   },
   squaredNorms(matrix, transB) {
     const [side, N] = sideOf(matrix, transB);

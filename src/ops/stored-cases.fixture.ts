@@ -1,10 +1,9 @@
 import { apply1, input, type Value } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
+import { blockProductOp, rowPartsOp } from "./block-product.js";
 import { type DenseForm, denseProductOp } from "./dense-form.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
-import { q4BlocksProductOp } from "./q4-blocks.js";
 import { q8ProductOp } from "./q8.js";
-import { q8BlocksProductOp } from "./q8-blocks.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";
@@ -89,29 +88,36 @@ export const storedCases: readonly OpCase[] = [
     },
   }),
   opCase({
-    op: q8BlocksProductOp,
+    op: rowPartsOp,
+    title: "whole numbers, of which 8 bits lose nothing, before zeros",
+    inputs: { x: wholeRows },
+    shapes: { x: ["T", 32] },
+    build: ({ x }) => apply1(rowPartsOp, [x], { bits: 8 }),
+    reference: ({ x }) => tabulate([4, 32], (i, k) => (i < 2 ? x(i, k) : 0)),
+  }),
+  opCase({
+    op: blockProductOp,
     title: "whole numbers, which 8 bits hold exactly, in one block",
     inputs: {
       ...{ x: wholeRows, codes: blockCodes, steps: f32([0.5, 2, 0.25], [3, 1]) },
-      ...{ zeros: { dtype: "uint8", shape: [3, 1], data: Uint8Array.of(128, 0, 97) } as Tensor, addend: f32([1, -2, 3]) },
+      zeros: { dtype: "uint8", shape: [3, 1], data: Uint8Array.of(128, 0, 97) } as Tensor,
     },
     shapes: { x: ["T", 32] },
-    build: ({ x, codes, steps, zeros, addend }) => apply1(q8BlocksProductOp, [x, codes, steps, zeros, addend], { K: 32, N: 3 }),
-    reference: ({ x, codes, steps, zeros, addend }) =>
-      tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - zeros(n, 0))) + addend(n)),
+    build: ({ x, codes, steps, zeros }) => apply1(blockProductOp, [x, codes, steps, zeros], { bits: 8, K: 32, N: 3 }),
+    reference: ({ x, codes, steps, zeros }) =>
+      tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - zeros(n, 0)))),
   }),
   opCase({
-    op: q4BlocksProductOp,
-    title: "whole numbers in one block",
+    op: blockProductOp,
+    title: "codes of 4 bits, and rows in two parts",
     inputs: {
       ...{ x: wholeRows, codes: { dtype: "uint8", shape: [3, 1, 16], data: blockCodes.data.slice(0, 48) } as Tensor },
-      ...{ steps: f32([0.5, 2, 0.25], [3, 1]), offsets: f32([0.5, 0, -1.25], [3, 1]), addend: f32([1, -2, 3]) },
+      steps: f32([0.5, 2, 0.25], [3, 1]),
     },
-    shapes: { x: ["T", 32] },
-    build: ({ x, codes, steps, offsets, addend }) => apply1(q4BlocksProductOp, [x, codes, steps, offsets, addend], { K: 32, N: 3 }),
-    reference: ({ x, codes, steps, offsets, addend }) => {
+    build: ({ x, codes, steps }) => apply1(blockProductOp, [x, codes, steps], { bits: 4, K: 32, N: 3, inParts: 1 }),
+    reference: ({ x, codes, steps }) => {
       const code = (n: number, k: number): number => (codes(n, 0, k >> 1) >> (k % 2 === 0 ? 0 : 4)) & 15;
-      return tabulate([2, 3], (i, n) => total(32, (k) => x(i, k) * (steps(n, 0) * (code(n, k) - 8) + offsets(n, 0))) + addend(n));
+      return tabulate([1, 3], (_, n) => total(32, (k) => (x(0, k) + x(1, k)) * steps(n, 0) * (code(n, k) - 8)));
     },
   }),
   ...[true, false].map((transB) => {

@@ -7,6 +7,7 @@ import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
 import type { Head } from "../models/family.js";
 import { type LayeredHead, layeredHead } from "../models/layered-head.js";
+import { withSharedParts } from "../ops/block-product.js";
 import { add, mul, scalar } from "../ops/elementwise.js";
 import { gradient } from "../ops/gradient.js";
 import { expand, gather, reshape } from "../ops/movement.js";
@@ -167,7 +168,7 @@ export function outputGraph(
 /** The graph of a pass that continues texts: further rows and the cached keys and values in, `logits` [L, outputs] and all keys and values out. */
 export function decodeGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
   const { logits, present } = build(model, head, attachments, { cached: true });
-  return withResidualNorms({ logits, ...Object.fromEntries(present) });
+  return withSharedParts(withResidualNorms({ logits, ...Object.fromEntries(present) }));
 }
 
 /**

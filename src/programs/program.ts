@@ -3,10 +3,9 @@ import { feedName, type ParamLeaf, paramFeed, topological, type Value, type Weig
 import { fillDropoutMask, keyOf } from "../core/random.js";
 import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
+import { blockProductOp } from "../ops/block-product.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
-import { q4BlocksProductOp } from "../ops/q4-blocks.js";
-import { q8BlocksProductOp } from "../ops/q8-blocks.js";
 import type { CarriedTensors, HeldTensors, Runtime, Session } from "../runtime/session.js";
 import type { BaseModel, FrozenWeight } from "./base-model.js";
 
@@ -86,8 +85,7 @@ function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<WeightLe
   for (const { source } of topological(Object.values(outputs))) {
     if (source.kind !== "op") continue;
     for (const [i, { source: input }] of source.inputs.entries()) {
-      const inBlocks = source.op === q8BlocksProductOp || source.op === q4BlocksProductOp;
-      const laidOut = (source.op === gemmOp && i === 1) || (inBlocks && i >= 1 && i <= 3);
+      const laidOut = (source.op === gemmOp && i === 1) || (source.op === blockProductOp && i > 0);
       if (input.kind === "weight") (laidOut ? found : others).add(input);
     }
   }
