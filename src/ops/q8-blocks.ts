@@ -62,20 +62,20 @@ function inBlocks({ shape, data }: Tensor<"float32">, ofRows: boolean): Blocks {
   const codes = new Uint8Array(N * blocks * blockSize);
   const zeros = new Uint8Array(N * blocks);
   const [blockSteps, norms] = [new Float32Array(N * blocks), new Float32Array(N)];
-  const numbers = new Float64Array(blockSize);
   for (let n = 0; n < N; n++) {
     let norm = 0;
     for (let block = 0, place = n * blocks; block < blocks; block++, place++) {
-      const first = block * blockSize;
-      numbers.fill(0);
-      for (let k = first, end = Math.min(first + blockSize, K); k < end; k++) numbers[k - first] = data[n * alongN + k * alongK]!;
-      const { step, zero } = gridOf(numbers);
+      const first = n * alongN + block * blockSize * alongK;
+      const count = Math.min(blockSize, K - block * blockSize);
+      const { step, zero } = gridOf(data, first, alongK, count);
+      const inverse = step === 0 ? 0 : 1 / step;
       let squares = 0;
-      for (let k = 0; k < blockSize; k++) {
-        const steady = step === 0 ? 0 : nearestInteger(numbers[k]! / step);
+      for (let k = 0; k < count; k++) {
+        const steady = nearestInteger(data[first + k * alongK]! * inverse);
         codes[place * blockSize + k] = zero + steady;
         squares += steady * steady;
       }
+      codes.fill(zero, place * blockSize + count, (place + 1) * blockSize);
       blockSteps[place] = step;
       zeros[place] = zero;
       norm += squares * step * step;
@@ -97,27 +97,31 @@ interface Grid {
 }
 
 /**
- * The grid for a block of numbers: 127 steps to the largest magnitude on either side of 0; but for numbers that lie on 16 levels, as those of 4-bit
- * files do, so many steps between two levels that 0 comes nearest to being one of the steps: what was 4-bit stays as it was.
+ * The grid for `count` numbers from `first` on, `along` apart: 127 steps to the largest magnitude on either side of 0; but for numbers that lie on 16 levels, as
+ * those of 4-bit files do, so many steps between two levels that 0 comes nearest to being one of the steps: what was 4-bit stays as it was.
  */
-function gridOf(numbers: Float64Array): Grid {
-  let [least, most] = [numbers[0]!, numbers[0]!];
-  for (let k = 1; k < numbers.length; k++) {
-    if (numbers[k]! < least) least = numbers[k]!;
-    if (numbers[k]! > most) most = numbers[k]!;
+function gridOf(data: Float32Array, first: number, along: number, count: number): Grid {
+  let least = data[first]!;
+  let most = least;
+  const end = first + count * along;
+  for (let i = first + along; i < end; i += along) {
+    const number = data[i]!;
+    if (number < least) least = number;
+    else if (number > most) most = number;
   }
   const symmetric = { step: Math.max(most, -least) / steps, zero: middle };
   const level = (most - least) / 15;
   if (level === 0 || least > 0 || most < 0) return symmetric;
-  for (let k = 0; k < numbers.length; k++) {
-    const place = (numbers[k]! - least) / level;
+  const inverse = 1 / level;
+  for (let i = first; i < end; i += along) {
+    const place = (data[i]! - least) * inverse;
     if (Math.abs(place - nearestInteger(place)) > nearlyWhole) return symmetric;
   }
   let [between, nearest] = [0, 1];
   for (let each = 17; each >= 6; each--) {
-    const place = (-least / level) * each;
+    const place = -least * inverse * each;
     const off = Math.abs(place - nearestInteger(place)) / each;
     if (off < nearest) [between, nearest] = [each, off];
   }
-  return { step: level / between, zero: nearestInteger((-least / level) * between) };
+  return { step: level / between, zero: nearestInteger(-least * inverse * between) };
 }
