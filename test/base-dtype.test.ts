@@ -185,15 +185,23 @@ describe("auto", () => {
   });
 });
 
-it.each(["llama", "gpt2"] as const)("q8 continues texts of %s with 8-bit blocks, the output matrix among them", async (family) => {
-  const model: BaseModel = { ...(await openTinyModel(runtime, { family })), baseDtype: "q8" };
-  const own = withoutAdapter(model, textGeneration);
-  const matrices = topological(Object.values(decodeGraph(model, own, []))).flatMap(({ source, shape }) =>
-    source.kind === "weight" && shape.length > 1 ? [source] : [],
-  );
-  const forms = new Set(matrices.filter(({ path }) => !/embed|wte|wpe/.test(path)).map(({ part }) => part?.form));
-  expect([...forms]).toEqual(["q8-blocks"]);
-  expect(matrices.some(({ path, part }) => /lm_head|embed_tokens|wte/.test(path) && part?.form === "q8-blocks")).toBe(true);
+it.each([
+  { dtype: "q8", layers: "q8-blocks", head: "q8-blocks" },
+  { dtype: "q4", layers: "q4-blocks", head: "q8-blocks" },
+  { dtype: "f32", layers: undefined, head: "output" },
+] as const)("$dtype continues texts with forms of its own, that of the output matrix among them", async ({ dtype, layers, head }) => {
+  for (const family of ["llama", "gpt2"] as const) {
+    const model: BaseModel = { ...(await openTinyModel(runtime, { family })), baseDtype: dtype };
+    const matrices = topological(Object.values(decodeGraph(model, withoutAdapter(model, textGeneration), []))).flatMap(
+      ({ source, shape }) => (source.kind === "weight" && shape.length > 1 ? [source] : []),
+    );
+    const isTable = (path: string): boolean => /lm_head|embed|wte|wpe/.test(path);
+    const formsOf = (tables: boolean): readonly (string | undefined)[] => [
+      ...new Set(matrices.filter(({ path }) => isTable(path) === tables).map(({ part }) => part?.form)),
+    ];
+    expect(formsOf(false)).toEqual([layers]);
+    expect(formsOf(true)).toContain(head);
+  }
 });
 
 it("all tiny families are tried", () => {

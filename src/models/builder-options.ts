@@ -18,6 +18,8 @@ export interface BuilderOptions {
   readonly dropout?: ((configured: number) => number) | undefined;
   /** How frozen matrices of linear layers are stored; float32 by default. */
   readonly form?: WeightForm | undefined;
+  /** The same of a frozen output layer over the vocabulary. */
+  readonly headForm?: WeightForm | undefined;
 }
 
 /** What a linear layer may say beyond its sizes. */

@@ -21,6 +21,7 @@ import type {
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
 import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
+import { cachedAttention } from "../ops/cached-attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
@@ -163,8 +164,8 @@ export class ModelBuilder {
     const own = tied === undefined || isSaved(path, this.#savedModules());
     const weight = own ? this.weight(`${path}.weight`, shape, tied === undefined ? init : copyOf(tied)) : this.#tiedWeight(tied, shape);
     const b = bias ? this.weight(`${path}.bias`, [outFeatures], init === undefined ? undefined : zeros) : undefined;
-    const stores = weight.source.kind === "weight" && (role !== "head" || this.#options.form?.head === true);
-    const form = stores ? this.#options.form : undefined;
+    const { form: ofLayers, headForm } = this.#options;
+    const form = weight.source.kind !== "weight" ? undefined : role === "head" ? headForm : ofLayers;
     const [product, squaredNorms] =
       form === undefined ? floatProduct(weight, transposed) : storedProduct(form, this.#stored(form, weight), transposed);
     let y = product(x, b);
@@ -267,10 +268,22 @@ export class ModelBuilder {
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
     const own = this.#headPlaces(kvHeads);
-    let kv = this.#withCached(site, { key: splitHeads(k, own), value: splitHeads(v, own) });
-    for (const { method, config, plan } of this.#options.attachments)
-      kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
+    const fresh = { key: splitHeads(k, own), value: splitHeads(v, own) };
+    const past = this.#past(site);
+    const known = past === undefined ? fresh : { key: concat([past.key, fresh.key], 2), value: concat([past.value, fresh.value], 2) };
+    const kv = this.#options.attachments.reduce(
+      (before, { method, config, plan }) => method.keyValue?.(site, before, this.#scope(path), plan, config) ?? before,
+      known,
+    );
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
+    if (past !== undefined && kv === known) {
+      const mask = this.#attentionMask(causal, window);
+      const places = reshape(this.batch.padIndex, ["B", "S"]);
+      const { context, ...all } = cachedAttention({ q, k, v }, mask, past, places, this.batch.tokenIndex, { heads, kvHeads });
+      this.#keepPresent(layer, all);
+      return context;
+    }
+    if (past !== undefined) this.#keepPresent(layer, known);
     if (q.shape[0] === "T") {
       const places = this.#headPlaces(heads);
       return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window), drop), places);
@@ -317,16 +330,17 @@ export class ModelBuilder {
     return places;
   }
 
-  /** Keys and values behind those of the same layer that are cached, where the batch continues texts. */
-  #withCached({ layer, heads, headDim }: AttentionSite, { key, value }: KeyValue): KeyValue {
+  /** A layer's cached keys and values, where the batch continues texts. */
+  #past({ layer, heads, headDim }: AttentionSite): KeyValue | undefined {
     const { cache } = this.batch;
-    if (cache === undefined) return { key, value };
-    const join = (part: "key" | "value", own: Value): Value => {
-      const joined = concat([cache.past(layer, part, heads, headDim), own], 2);
-      this.#present.set(presentName(pastName(layer, part))!, joined);
-      return joined;
-    };
-    return { key: join("key", key), value: join("value", value) };
+    if (cache === undefined) return undefined;
+    return { key: cache.past(layer, "key", heads, headDim), value: cache.past(layer, "value", heads, headDim) };
+  }
+
+  /** Announces a layer's keys and values, those of the batch behind the cached. */
+  #keepPresent(layer: number, { key, value }: KeyValue): void {
+    this.#present.set(presentName(pastName(layer, "key"))!, key);
+    this.#present.set(presentName(pastName(layer, "value"))!, value);
   }
 
   #attentionMask(causal: boolean, window: number | null): Value {

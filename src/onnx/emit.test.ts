@@ -99,6 +99,14 @@ describe("names", () => {
     expect(results.loss!.data).toEqual(new Float32Array([-1, 2]));
     expect(results.x!.data).toEqual(new Float32Array([1, -2]));
   });
+
+  it("of outputs are those of the nodes that make them: nothing is copied but what has two names, or no node", () => {
+    const x = input("x", "float32", ["T"]);
+    const copies = (outputs: Readonly<Record<string, Value>>): number =>
+      new TextDecoder("latin1").decode(emit(outputs).bytes).split("Identity").length - 1;
+    const y = neg(x);
+    expect([copies({ y, z: neg(y) }), copies({ y, again: y }), copies({ x })]).toEqual([0, 1, 1]);
+  });
 });
 
 it("calls each node after the first output that needs it", () => {

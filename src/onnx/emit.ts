@@ -56,8 +56,8 @@ class GraphWriter implements Emitter {
   readonly #initializers: [string, Tensor][] = [];
   readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
-  readonly #outputs: [string, Value["type"]][] = [];
-  readonly #constants = new Map<string, string>();
+  readonly #outputs: { readonly name: string; readonly from: string; readonly type: Value["type"] }[] = [];
+  readonly #constants = new Map<string | Tensor, string>();
   readonly #shapes = new Map<string, string>();
   /** Where each size symbol can be read: a fed tensor's name and axis. */
   readonly #sizes = new Map<string, readonly [name: string, axis: number]>();
@@ -71,7 +71,26 @@ class GraphWriter implements Emitter {
   }
 
   model(): ModelProto {
-    return { nodes: this.#nodes, initializers: this.#initializers, external: this.#external, inputs: this.#inputs, outputs: this.#outputs };
+    return {
+      nodes: this.#named(),
+      initializers: this.#initializers,
+      external: this.#external,
+      inputs: this.#inputs,
+      outputs: this.#outputs.map(({ name, type }) => [name, type] as const),
+    };
+  }
+
+  /** The nodes, those results under the outputs' names that are outputs: an `Identity` copies, so it stands only where there is no other way. */
+  #named(): readonly NodeProto[] {
+    const made = new Set(this.#nodes.flatMap(({ outputs }) => outputs));
+    const renamed = new Map<string, string>();
+    const copies: NodeProto[] = [];
+    for (const { name, from } of this.#outputs) {
+      if (made.has(from) && !renamed.has(from)) renamed.set(from, name);
+      else copies.push({ name, opType: "Identity", domain: "", inputs: [renamed.get(from) ?? from], outputs: [name], attributes: {} });
+    }
+    const nameOf = (name: string): string => renamed.get(name) ?? name;
+    return [...this.#nodes.map((node) => ({ ...node, inputs: node.inputs.map(nameOf), outputs: node.outputs.map(nameOf) })), ...copies];
   }
 
   leaf(source: Leaf, value: Value, entry: (leaf: WeightLeaf) => WeightEntry, feeds: Map<string, Value>): string {
@@ -89,8 +108,7 @@ class GraphWriter implements Emitter {
   }
 
   output(name: string, from: string, { type }: Value): void {
-    this.#nodes.push({ name, opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
-    this.#outputs.push([name, type]);
+    this.#outputs.push({ name, from, type });
   }
 
   node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {
@@ -101,15 +119,16 @@ class GraphWriter implements Emitter {
   }
 
   constant(value: Tensor): string {
+    // small ones are told by their numbers, others by being the same tensor
     const key =
       value.data.length <= 16
         ? `${value.dtype}[${value.shape}]${Array.from<number | bigint, string>(value.data, (each) => (Object.is(each, -0) ? "-0" : String(each))).join(",")}`
-        : undefined;
-    const known = key === undefined ? undefined : this.#constants.get(key);
+        : value;
+    const known = this.#constants.get(key);
     if (known !== undefined) return known;
     const name = `c${this.#initializers.length}`;
     this.#initializers.push([name, value]);
-    if (key !== undefined) this.#constants.set(key, name);
+    this.#constants.set(key, name);
     return name;
   }
 

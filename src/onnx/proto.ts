@@ -28,10 +28,9 @@ export interface ModelProto {
 }
 
 const irVersion = 10;
-const opsets: readonly (readonly [domain: string, version: number])[] = [
-  ["", 21],
-  ["com.microsoft", 1],
-];
+/** ONNX's operators as of this version, but for models with an op that came later. ONNX Runtime knows most patterns that it fuses in this one. */
+const opset = 21;
+const laterOpsets: Readonly<Record<string, number>> = { Attention: 23 };
 
 // Field numbers below are those of onnx.proto (github.com/onnx/onnx, IR version 10).
 
@@ -40,9 +39,16 @@ export function encodeModel(model: ModelProto): Uint8Array {
   const writer = new BinaryWriter().tag(1, WireType.Varint).int64(irVersion);
   writer.tag(2, WireType.LengthDelimited).string("peft.js");
   writer.tag(7, WireType.LengthDelimited).bytes(encodeGraph(model));
-  for (const [domain, version] of opsets) {
-    const opset = new BinaryWriter().tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(version);
-    writer.tag(8, WireType.LengthDelimited).bytes(opset.finish());
+  const version = Math.max(
+    opset,
+    ...new Set(model.nodes.map(({ opType, domain }) => (domain === "" ? (laterOpsets[opType] ?? opset) : opset))),
+  );
+  for (const [domain, since] of [
+    ["", version],
+    ["com.microsoft", 1],
+  ] as const) {
+    const entry = new BinaryWriter().tag(1, WireType.LengthDelimited).string(domain).tag(2, WireType.Varint).int64(since);
+    writer.tag(8, WireType.LengthDelimited).bytes(entry.finish());
   }
   return writer.finish();
 }

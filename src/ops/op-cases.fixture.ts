@@ -2,6 +2,7 @@ import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, type Tensor } from "../core/tensor.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionCases } from "./attention-cases.fixture.js";
+import { decodingCases } from "./decoding-cases.fixture.js";
 import * as elementwise from "./elementwise.js";
 import { gemm, gemmOp, linear, matmul, matmulOp } from "./linear.js";
 import { lossCases } from "./loss-cases.fixture.js";
@@ -350,6 +351,7 @@ export const opCases: readonly OpCase[] = [
   ...normCases,
   ...storedCases,
   ...attentionCases,
+  ...decodingCases,
   opCase({
     op: afterOp,
     title: "of a value of the same shape",

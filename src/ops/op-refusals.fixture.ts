@@ -1,6 +1,8 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
 import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
+import { blockProductOp, rowPartsOp } from "./block-product.js";
+import { cachedAttentionOp } from "./cached-attention.js";
 import { denseProductOp } from "./dense-form.js";
 import * as elementwise from "./elementwise.js";
 import { foretoldOp } from "./foretold.js";
@@ -10,9 +12,9 @@ import { crossEntropyOp, oneHotOp } from "./loss.js";
 import { concatOp, expandOp, gatherOp, reshapeOp, scatterAddOp, sliceOp, transposeOp } from "./movement.js";
 import { layerNormOp, rmsNormOp } from "./norm.js";
 import { q8ProductOp } from "./q8.js";
-import { q8BlocksProductOp } from "./q8-blocks.js";
 import { afterOp } from "./recompute.js";
 import { softmaxOp, sumOp } from "./reduce.js";
+import { residualNormOp } from "./residual-norm.js";
 import { rotaryAnglesOp, rotaryOp } from "./rotary.js";
 import { show } from "./shapes.js";
 import { bytesForm } from "./stored-cases.fixture.js";
@@ -33,6 +35,7 @@ const float = (...shape: TensorType["shape"]): TensorType => ({ dtype: "float32"
 const int = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int32", shape });
 const byte = (...shape: TensorType["shape"]): TensorType => ({ dtype: "int8", shape });
 const codes = (block: number): TensorType => ({ dtype: "uint8", shape: [3, 1, block] });
+const zeros: TensorType = { dtype: "uint8", shape: [3, 1] };
 const stored: StoredMatrix = { shape: [5, 3], part: (name, type) => input(name, type.dtype, type.shape) };
 const plain = { transA: false, transB: false, alpha: 1 };
 
@@ -213,18 +216,26 @@ export const refusals: readonly Refusal[] = [
       `got ${got}; expected float32[T,K], int8[K,N], float32[N], and float32[N] or nothing`,
     ),
   ),
+  refusal(rowPartsOp, [float("T", 31)], { bits: 8 }, "got float32[T,31]; expected float32 [T, K] with K a multiple of 32"),
   ...[
-    { types: [float("T", 32), codes(32), float(3)], got: "float32[T,32], uint8[3,1,32], float32[3]" },
-    { types: [float("T", 32), codes(16), float(3, 1)], got: "float32[T,32], uint8[3,1,16], float32[3,1]" },
-    { types: [float("T", 31), codes(32), float(3, 1)], got: "float32[T,31], uint8[3,1,32], float32[3,1]" },
-    { types: [float("T", 32), codes(32), float(3, 1), float(2)], got: "float32[T,32], uint8[3,1,32], float32[3,1], float32[2]" },
-  ].map(({ types, got }) =>
+    [float("T", 32), codes(32), float(3), zeros],
+    [float("T", 32), codes(16), float(3, 1), zeros],
+    [float("T", 31), codes(32), float(3, 1), zeros],
+    [float("T", 32), codes(32), float(3, 1), float(3, 1)],
+    [float("T", 32), codes(32), float(3, 1)],
+  ].map((types) =>
     refusal(
-      q8BlocksProductOp,
+      blockProductOp,
       types,
-      { K: 32, N: 3 },
-      `got ${got}; expected float32[T,32], uint8[3,1,32], float32[3,1], and float32[3] or nothing`,
+      { bits: 8, K: 32, N: 3 },
+      `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,32], float32[3,1], uint8[3,1]`,
     ),
+  ),
+  refusal(
+    blockProductOp,
+    [float("T", 32), codes(16), float(3, 1)],
+    { bits: 4, K: 32, N: 3, inParts: "T" },
+    "got float32[T,32], uint8[3,1,16], float32[3,1]; expected float32[2*T,32], uint8[3,1,16], float32[3,1]",
   ),
   ...[
     { types: [float("T", 5), byte(5, 3)], got: "float32[T,5], int8[5,3]" },
@@ -238,5 +249,24 @@ export const refusals: readonly Refusal[] = [
       { form: bytesForm, matrix: stored, transB: true, alpha: 1 },
       `got ${got}; expected float32[T,3], int8[5,3], and float32[5] or nothing`,
     ),
+  ),
+  ...[
+    { B: "C", angle: 1 },
+    { B: "B", angle: 2 },
+  ].map(({ B, angle }) => {
+    const types = [float("T", 4), float("T", 2), float("T", 2), float("B", 1, "S", "P+S"), float(B, 1, "P", 2), float(B, 1, "P", 2)];
+    const all = [...types, int("B", "S"), int("T"), float("T", angle), float("T", angle)];
+    return refusal(
+      cachedAttentionOp,
+      all,
+      { heads: 2, kvHeads: 1 },
+      `got ${all.map(show).join(", ")}; expected q [T, 2*K], k, v [T, 1*K], mask [B, 1, S, P+S], past keys and values [B, 1, P, K], places [B, S], tokenIndex [T], and cos and sin [T, K/2] or nothing`,
+    );
+  }),
+  refusal(
+    residualNormOp,
+    [float("T", 3), float("T", 3), float(4)],
+    { op: rmsNormOp, eps: 0 },
+    "got float32[T,3], float32[T,3], float32[4]; expected two matrices [T, D] and the norm's vectors [D]",
   ),
 ];

@@ -30,7 +30,7 @@ describe.each([true, false])("8 bits in blocks, transB %s", (transB) => {
   const stored = kept(transB);
   const at = (k: number, n: number): number => (transB ? stored(n, k) : stored(k, n));
 
-  it("multiplies by the numbers kept, but for the rounding of activations to 8 bits", async () => {
+  it("multiplies by the numbers kept, but for the rounding of activations, to 8 bits where blocks are not whole", async () => {
     const { stored: parts, feeds } = storedInputs(q8Blocks, matrix);
     const [x, addend] = [randomTensor([T, K], "x", -3, 3), randomTensor([N], "addend")];
     const y = q8Blocks.product(input("x", "float32", ["T", K]), parts, transB, input("addend", "float32", [N]));
@@ -39,6 +39,36 @@ describe.each([true, false])("8 bits in blocks, transB %s", (transB) => {
     // an activation is off by half of 3/127 at most
     const bound = (n: number): number => (1.01 * 1.5 * total(K, (k) => Math.abs(at(k, n)))) / 127 + 1e-5;
     for (const [i, value] of exact.data.entries()) expect(Math.abs((result!.data[i] as number) - value)).toBeLessThan(bound(i % N));
+  });
+
+  it("multiplies whole blocks by activations of which 15 bits are left", async () => {
+    const square = randomTensor([64, 64], "square");
+    const names = ["codes", "steps"].map((part) => `${transB ? "rows" : "columns"}_${part}`);
+    const { [names[0]!]: codes, [names[1]!]: steps } = q8Blocks.store(square, names, "square");
+    const weight = (n: number, k: number): number => (Number(codes!.data[n * 64 + k]) - 128) * Number(steps!.data[n * 2 + (k >> 5)]);
+    const { stored: parts, feeds } = storedInputs(q8Blocks, square);
+    const x = randomTensor([T, 64], "x", -3, 3);
+    const y = q8Blocks.product(input("x", "float32", ["T", 64]), parts, transB);
+    const { y: result } = await runGraph(runtime, { y }, { x, ...feeds });
+    const exact = tabulate([T, 64], (i, n) => total(64, (k) => reader(x)(i, k) * weight(n, k)));
+    // an activation is off by half of 3/127/254 at most
+    const bound = (n: number): number => (1.01 * 1.5 * total(64, (k) => Math.abs(weight(n, k)))) / 127 / 254 + 1e-5;
+    for (const [i, value] of exact.data.entries()) expect(Math.abs((result!.data[i] as number) - value)).toBeLessThan(bound(i % 64));
+  });
+
+  it("keeps numbers on 16 levels better than others", () => {
+    const levels = f32(
+      Float32Array.from({ length: 64 * 64 }, (_, i) => ((i * 7 + (i >> 6) * 3) % 16) * 0.013 - 0.0852),
+      [64, 64],
+    );
+    const names = ["codes", "steps", "zeros"].map((part) => `${transB ? "rows" : "columns"}_${part}`);
+    const { [names[0]!]: codes, [names[1]!]: steps, [names[2]!]: zeros } = q8Blocks.store(levels, names, "levels");
+    const at = (n: number, k: number): number =>
+      (Number(codes!.data[n * 64 + k]) - Number(zeros!.data[n * 2 + (k >> 5)])) * Number(steps!.data[n * 2 + (k >> 5)]);
+    const off = (n: number, k: number): number => Math.abs(at(n, k) - levels.data[transB ? n * 64 + k : k * 64 + n]!);
+    const farthest = Math.max(...Array.from({ length: 64 * 64 }, (_, i) => off(i >> 6, i & 63)));
+    // 127 steps to the largest magnitude would leave numbers up to 0.0004 off
+    expect(farthest).toBeLessThan(5e-5);
   });
 
   it("keeps the squared norms of what it stores", () => {

@@ -1,56 +1,27 @@
-import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
-import { expectInputs, sameShape, shapeError } from "./shapes.js";
+import { blockProduct, blockSize, blockTypes } from "./block-product.js";
+import { add } from "./elementwise.js";
 import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
-/** Numbers of a column that share a step: those of one output and so many inputs in a row. */
-const blockSize = 32;
 /** Steps from 0 to the largest magnitude of a block. */
 const steps = 127;
-/** The byte that stands for 0, as the kernel has it where no zero points are given. */
-const zero = 128;
+/** The byte that stands for 0 in blocks whose numbers may be anything. */
+const middle = 128;
+/** How far a number may lie from one of 16 levels, in levels: further than float32 moves one that lies on it. */
+const nearlyWhole = 1e-3;
 
-/**
- * x·W + addend, with x [T, K] rounded to 8 bits in blocks of each row's numbers by the kernel; W [K, N] as codes uint8 [N, blocks, 32] and steps [N, blocks].
- * One node, the fastest for few rows where codes and steps are initialisers; for rows that are read forward only.
- */
-export const q8BlocksProductOp: OpDef<{ readonly K: number; readonly N: number }> = {
-  name: "q8_blocks_product",
-  infer: (inputs, { K, N }) => {
-    const [x, codes, blockSteps, addend] = inputs;
-    const { codes: codesType, steps: stepsType } = partTypes(K, N);
-    const fits = x?.shape.length === 2 && x.shape[1] === K && codes?.dtype === "uint8" && sameShape(codes.shape, codesType.shape);
-    if (!fits || !sameShape(blockSteps?.shape ?? [], stepsType.shape) || (addend !== undefined && !sameShape(addend.shape, [N])))
-      throw shapeError(
-        "q8_blocks_product",
-        inputs,
-        `float32[T,${K}], uint8[${codesType.shape}], float32[${stepsType.shape}], and float32[${N}] or nothing`,
-      );
-    expectInputs("q8_blocks_product", [x, blockSteps!, ...inputs.slice(3)], inputs.length - 1);
-    return [{ dtype: "float32", shape: [x.shape[0]!, N] }];
-  },
-  vjp: "unsupported",
-  emit: (e, [x, codes, blockSteps, addend], { K, N }) => {
-    const attributes = { N, K, bits: 8, block_size: blockSize, accuracy_level: 4 };
-    const inputs = [x!, codes!, blockSteps!, ...(addend === undefined ? [] : ["", "", addend])];
-    return e.node("MatMulNBits", inputs, attributes, { domain: "com.microsoft" });
-  },
-};
-
-function partTypes(K: number, N: number): Readonly<Record<"codes" | "steps", TensorType>> {
-  const blocks = Math.ceil(K / blockSize);
-  return { codes: { dtype: "uint8", shape: [N, blocks, blockSize] }, steps: { dtype: "float32", shape: [N, blocks] } };
-}
-
-/** 8 bits in blocks of 32 along the inputs of each output: q8 for programs that read a few rows at a time and train nothing. */
+/** 8 bits in blocks of 32 along the inputs of each output, with a step and a zero each: q8 for programs that read a few rows at a time and train nothing. */
 export const q8Blocks: WeightForm = {
   name: "q8-blocks",
-  head: true,
+  get head() {
+    return q8Blocks;
+  },
   product(x, matrix, transB, addend) {
     const [side, N, K] = sideOf(matrix, transB);
-    const { codes, steps } = partTypes(K, N);
-    const inputs = [x, matrix.part(`${side}_codes`, codes), matrix.part(`${side}_steps`, steps), ...(addend === undefined ? [] : [addend])];
-    return apply1(q8BlocksProductOp, inputs, { K, N });
+    const types = blockTypes(8, K, N);
+    const parts = (["codes", "steps", "zeros"] as const).map((name) => matrix.part(`${side}_${name}`, types[name]));
+    const product = blockProduct(x, parts, { bits: 8, N });
+    return addend === undefined ? product : add(product, addend);
   },
   squaredNorms(matrix, transB) {
     const [side, N] = sideOf(matrix, transB);
@@ -77,6 +48,7 @@ function sideOf({ shape: [R, C] }: StoredMatrix, transB: boolean): readonly [sid
 interface Blocks {
   readonly codes: Tensor<"uint8">;
   readonly steps: Tensor<"float32">;
+  readonly zeros: Tensor<"uint8">;
   /** The squared norm of each output's numbers as they are kept. */
   readonly norm: Tensor<"float32">;
 }
@@ -87,22 +59,25 @@ function inBlocks({ shape, data }: Tensor<"float32">, ofRows: boolean): Blocks {
   const [N, K] = ofRows ? [R, C] : [C, R];
   const [alongN, alongK] = ofRows ? [C, 1] : [1, C];
   const blocks = Math.ceil(K / blockSize);
-  const codes = new Uint8Array(N * blocks * blockSize).fill(zero);
+  const codes = new Uint8Array(N * blocks * blockSize);
+  const zeros = new Uint8Array(N * blocks);
   const [blockSteps, norms] = [new Float32Array(N * blocks), new Float32Array(N)];
   for (let n = 0; n < N; n++) {
     let norm = 0;
-    for (let block = 0; block < blocks; block++) {
-      const [first, end] = [block * blockSize, Math.min((block + 1) * blockSize, K)];
-      let most = 0;
-      for (let k = first; k < end; k++) most = Math.max(most, Math.abs(data[n * alongN + k * alongK]!));
-      const step = most / steps;
+    for (let block = 0, place = n * blocks; block < blocks; block++, place++) {
+      const first = n * alongN + block * blockSize * alongK;
+      const count = Math.min(blockSize, K - block * blockSize);
+      const { step, zero } = gridOf(data, first, alongK, count);
+      const inverse = step === 0 ? 0 : 1 / step;
       let squares = 0;
-      for (let k = first; k < end && most > 0; k++) {
-        const steady = nearestInteger(data[n * alongN + k * alongK]! / step);
-        codes[n * blocks * blockSize + k] = zero + steady;
+      for (let k = 0; k < count; k++) {
+        const steady = nearestInteger(data[first + k * alongK]! * inverse);
+        codes[place * blockSize + k] = zero + steady;
         squares += steady * steady;
       }
-      blockSteps[n * blocks + block] = step;
+      codes.fill(zero, place * blockSize + count, (place + 1) * blockSize);
+      blockSteps[place] = step;
+      zeros[place] = zero;
       norm += squares * step * step;
     }
     norms[n] = norm;
@@ -110,6 +85,43 @@ function inBlocks({ shape, data }: Tensor<"float32">, ofRows: boolean): Blocks {
   return {
     codes: { dtype: "uint8", shape: [N, blocks, blockSize], data: codes },
     steps: f32(blockSteps, [N, blocks]),
+    zeros: { dtype: "uint8", shape: [N, blocks], data: zeros },
     norm: f32(norms),
   };
+}
+
+/** Bytes 0 to 255 stand for `step`·(byte - `zero`). */
+interface Grid {
+  readonly step: number;
+  readonly zero: number;
+}
+
+/**
+ * The grid for `count` numbers from `first` on, `along` apart: 127 steps to the largest magnitude on either side of 0; but for numbers that lie on 16 levels, as
+ * those of 4-bit files do, so many steps between two levels that 0 comes nearest to being one of the steps: what was 4-bit stays as it was.
+ */
+function gridOf(data: Float32Array, first: number, along: number, count: number): Grid {
+  let least = data[first]!;
+  let most = least;
+  const end = first + count * along;
+  for (let i = first + along; i < end; i += along) {
+    const number = data[i]!;
+    if (number < least) least = number;
+    else if (number > most) most = number;
+  }
+  const symmetric = { step: Math.max(most, -least) / steps, zero: middle };
+  const level = (most - least) / 15;
+  if (level === 0 || least > 0 || most < 0) return symmetric;
+  const inverse = 1 / level;
+  for (let i = first; i < end; i += along) {
+    const place = (data[i]! - least) * inverse;
+    if (Math.abs(place - nearestInteger(place)) > nearlyWhole) return symmetric;
+  }
+  let [between, nearest] = [0, 1];
+  for (let each = 17; each >= 6; each--) {
+    const place = -least * inverse * each;
+    const off = Math.abs(place - nearestInteger(place)) / each;
+    if (off < nearest) [between, nearest] = [each, off];
+  }
+  return { step: level / between, zero: nearestInteger(-least * inverse * between) };
 }

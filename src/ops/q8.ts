@@ -1,7 +1,6 @@
 import { apply1, type OpDef, type TensorType } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
 import { scaled } from "./linear.js";
-import { q8Blocks } from "./q8-blocks.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
 import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
@@ -71,7 +70,6 @@ export const q8ProductOp: OpDef<Q8Attrs> = {
  */
 export const q8: WeightForm = {
   name: "q8",
-  decoding: q8Blocks,
   product(x, matrix, transB, addend) {
     const [R, C] = matrix.shape;
     const [name, K, N] = transB ? (["rows", C, R] as const) : (["columns", R, C] as const);

@@ -1,9 +1,9 @@
 import { apply1, input, type Value } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
+import { blockProductOp, rowPartsOp } from "./block-product.js";
 import { type DenseForm, denseProductOp } from "./dense-form.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { q8ProductOp } from "./q8.js";
-import { q8BlocksProductOp } from "./q8-blocks.js";
 import { type At, type Reference, reader, tabulate, total } from "./reference.fixture.js";
 import { randomTensor } from "./run-graph.fixture.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";
@@ -88,13 +88,37 @@ export const storedCases: readonly OpCase[] = [
     },
   }),
   opCase({
-    op: q8BlocksProductOp,
-    title: "whole numbers, which 8 bits hold exactly, in one block",
-    inputs: { x: wholeRows, codes: blockCodes, steps: f32([0.5, 2, 0.25], [3, 1]), addend: f32([1, -2, 3]) },
+    op: rowPartsOp,
+    title: "whole numbers, of which 8 bits lose nothing, before zeros",
+    inputs: { x: wholeRows },
     shapes: { x: ["T", 32] },
-    build: ({ x, codes, steps, addend }) => apply1(q8BlocksProductOp, [x, codes, steps, addend], { K: 32, N: 3 }),
-    reference: ({ x, codes, steps, addend }) =>
-      tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - 128)) + addend(n)),
+    build: ({ x }) => apply1(rowPartsOp, [x], { bits: 8 }),
+    reference: ({ x }) => tabulate([4, 32], (i, k) => (i < 2 ? x(i, k) : 0)),
+  }),
+  opCase({
+    op: blockProductOp,
+    title: "whole numbers, which 8 bits hold exactly, in one block",
+    inputs: {
+      ...{ x: wholeRows, codes: blockCodes, steps: f32([0.5, 2, 0.25], [3, 1]) },
+      zeros: { dtype: "uint8", shape: [3, 1], data: Uint8Array.of(128, 0, 97) } as Tensor,
+    },
+    shapes: { x: ["T", 32] },
+    build: ({ x, codes, steps, zeros }) => apply1(blockProductOp, [x, codes, steps, zeros], { bits: 8, K: 32, N: 3 }),
+    reference: ({ x, codes, steps, zeros }) =>
+      tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - zeros(n, 0)))),
+  }),
+  opCase({
+    op: blockProductOp,
+    title: "codes of 4 bits, and rows in two parts",
+    inputs: {
+      ...{ x: wholeRows, codes: { dtype: "uint8", shape: [3, 1, 16], data: blockCodes.data.slice(0, 48) } as Tensor },
+      steps: f32([0.5, 2, 0.25], [3, 1]),
+    },
+    build: ({ x, codes, steps }) => apply1(blockProductOp, [x, codes, steps], { bits: 4, K: 32, N: 3, inParts: 1 }),
+    reference: ({ x, codes, steps }) => {
+      const code = (n: number, k: number): number => (codes(n, 0, k >> 1) >> (k % 2 === 0 ? 0 : 4)) & 15;
+      return tabulate([1, 3], (_, n) => total(32, (k) => (x(0, k) + x(1, k)) * steps(n, 0) * (code(n, k) - 8)));
+    },
   }),
   ...[true, false].map((transB) => {
     const [K, N] = transB ? [6, 4] : [4, 6];

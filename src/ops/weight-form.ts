@@ -15,10 +15,8 @@ export interface StoredMatrix {
 export interface WeightForm {
   /** The value of `--base-dtype`. */
   readonly name: string;
-  /** The form that takes its place where texts are continued token by token: few rows a pass, forward only. Itself by default. */
-  readonly decoding?: WeightForm;
-  /** Whether it stores a frozen output layer over the vocabulary, too, which other forms leave in float32. */
-  readonly head?: boolean;
+  /** The form in which it stores a frozen output layer over the vocabulary, which forms without one leave in float32. */
+  readonly head?: WeightForm;
   /** x·Mᵀ (`transB`) or x·M, plus an addend [N]; its gradient by x is the other product. Inputs are float32 [T, C] or [T, R]. */
   product(x: Value, matrix: StoredMatrix, transB: boolean, addend?: Value): Value;
   /** The squared norms [R] of M's rows (`transB`), or [C] of its columns, as the product that `transB` names has them. */

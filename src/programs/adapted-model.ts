@@ -7,13 +7,15 @@ import { isSaved, modulesOf, savedModules } from "../methods/targets.js";
 import { ModelBuilder } from "../models/builder.js";
 import type { Head } from "../models/family.js";
 import { type LayeredHead, layeredHead } from "../models/layered-head.js";
+import { withSharedParts } from "../ops/block-product.js";
 import { add, mul, scalar } from "../ops/elementwise.js";
 import { gradient } from "../ops/gradient.js";
 import { expand, gather, reshape } from "../ops/movement.js";
 import { kept, recomputed } from "../ops/recompute.js";
 import { sum } from "../ops/reduce.js";
+import { withResidualNorms } from "../ops/residual-norm.js";
 import type { Target, Task } from "../tasks/task.js";
-import { type BaseDtype, decodingFormOf, formOf, pickBaseDtype } from "./base-dtype.js";
+import { type BaseDtype, decodingForms, formOf, pickBaseDtype } from "./base-dtype.js";
 import type { BaseModel } from "./base-model.js";
 import { paramsOf } from "./program.js";
 
@@ -86,7 +88,7 @@ function build(
     brought: taskHead.brought,
     attachments,
     dropout: rate,
-    form: cached ? decodingFormOf(model.baseDtype) : formOf(model.baseDtype),
+    ...(cached ? decodingForms(model.baseDtype, model.runtime) : { form: formOf(model.baseDtype) }),
   });
   const read =
     task.onePerText && !readsWholeTexts(attachments)
@@ -169,7 +171,7 @@ export function outputGraph(
 /** The graph of a pass that continues texts: further rows and the cached keys and values in, `logits` [L, outputs] and all keys and values out. */
 export function decodeGraph(model: BaseModel, head: TaskHead, attachments: readonly Attachment[]): Readonly<Record<string, Value>> {
   const { logits, present } = build(model, head, attachments, { cached: true });
-  return { logits, ...Object.fromEntries(present) };
+  return withSharedParts(withResidualNorms({ logits, ...Object.fromEntries(present) }));
 }
 
 /**

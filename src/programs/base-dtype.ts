@@ -2,8 +2,12 @@ import * as z from "zod";
 import { feedName, type WeightLeaf } from "../core/graph.js";
 import type { Feeds, Tensor } from "../core/tensor.js";
 import type { Sites } from "../methods/method.js";
+import { outputMatrix } from "../ops/output-matrix.js";
+import { q4Blocks } from "../ops/q4-blocks.js";
+import { q8Blocks } from "../ops/q8-blocks.js";
 import type { WeightForm } from "../ops/weight-form.js";
 import { weightForms } from "../ops/weight-forms.js";
+import type { Runtime } from "../runtime/session.js";
 import type { Task } from "../tasks/task.js";
 
 /** How the frozen matrices of linear layers may be stored: the values of `--base-dtype` but for "auto". */
@@ -36,16 +40,26 @@ export function formOf(dtype: BaseDtype): WeightForm | undefined {
   return weightForms.find(({ name }) => name === dtype);
 }
 
-/** The form of a dtype in programs that continue texts token by token. */
-export function decodingFormOf(dtype: BaseDtype): WeightForm | undefined {
-  const form = formOf(dtype);
-  return form?.decoding ?? form;
+/** The forms by which programs continue texts token by token, a few rows a pass and forward only, where they are others than in training. */
+const inDecoding: ReadonlyMap<BaseDtype, WeightForm> = new Map([
+  ["q8", q8Blocks],
+  ["q4", q4Blocks],
+]);
+
+/** How such programs store frozen matrices, and a frozen output layer. */
+export function decodingForms(
+  dtype: BaseDtype,
+  { weights }: Pick<Runtime, "weights">,
+): { readonly form: WeightForm | undefined; readonly headForm: WeightForm | undefined } {
+  const form = inDecoding.get(dtype) ?? formOf(dtype);
+  // a browser's program holds its weights itself: there, a table of embeddings must not be in it twice
+  return { form, headForm: form?.head ?? (weights === "inputs" ? outputMatrix : undefined) };
 }
 
 /** Tensors of a weight as programs read it, by the names under which they are fed: itself, or parts of the forms that store it. */
 export function storedTensors(weight: Tensor<"float32">, leaves: readonly WeightLeaf[]): Feeds {
   const whole = leaves.filter(({ part }) => part === undefined).map((leaf) => [feedName(leaf)!, weight] as const);
-  const forms = weightForms.flatMap((form) => [form, ...(form.decoding === undefined ? [] : [form.decoding])]);
+  const forms = [...weightForms, ...inDecoding.values(), outputMatrix];
   const parts = forms.flatMap(({ name, store }) => {
     const own = leaves.filter(({ part }) => part?.form === name);
     if (own.length === 0) return [];

@@ -3,9 +3,9 @@ import { feedName, type ParamLeaf, paramFeed, topological, type Value, type Weig
 import { fillDropoutMask, keyOf } from "../core/random.js";
 import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
+import { blockProductOp } from "../ops/block-product.js";
 import { validate } from "../ops/graph-check.js";
 import { gemmOp } from "../ops/linear.js";
-import { q8BlocksProductOp } from "../ops/q8-blocks.js";
 import type { CarriedTensors, HeldTensors, Runtime, Session } from "../runtime/session.js";
 import type { BaseModel, FrozenWeight } from "./base-model.js";
 
@@ -70,7 +70,9 @@ async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>
     const matrices = use === "inference" ? new Set<WeightLeaf>() : factors(outputs);
     const numbers = weights.reduce((total, { leaf, shape }) => total + (matrices.has(leaf) ? sizeOf(shape) : 0), 0);
     const laidOut = use === "decoding" || numbers <= mostLaidOut;
-    return emit(outputs, (leaf) => (laidOut && matrices.has(leaf) ? "kept" : undefined));
+    // a pass over one token is short: that each of its many norms' vectors is fed anew would be felt
+    const vectors = new Set(use === "decoding" ? weights.filter(({ shape }) => shape.length === 1).map(({ leaf }) => leaf) : []);
+    return emit(outputs, (leaf) => ((laidOut && matrices.has(leaf)) || vectors.has(leaf) ? "kept" : undefined));
   }
   const baked = await model.stored(weights);
   return emit(outputs, (leaf) => baked[feedName(leaf)!]);
@@ -83,7 +85,7 @@ function factors(outputs: Readonly<Record<string, Value>>): ReadonlySet<WeightLe
   for (const { source } of topological(Object.values(outputs))) {
     if (source.kind !== "op") continue;
     for (const [i, { source: input }] of source.inputs.entries()) {
-      const laidOut = (source.op === gemmOp && i === 1) || (source.op === q8BlocksProductOp && (i === 1 || i === 2));
+      const laidOut = (source.op === gemmOp && i === 1) || (source.op === blockProductOp && i > 0);
       if (input.kind === "weight") (laidOut ? found : others).add(input);
     }
   }
