@@ -33,7 +33,10 @@ export function emit(outputs: Readonly<Record<string, Value>>, entry: (leaf: Wei
         source.attrs,
         source.outputs.map((each) => each.type),
       );
-      for (const [i, output] of source.outputs.entries()) names.set(output, results[i]!);
+      for (const [i, output] of source.outputs.entries()) {
+        names.set(output, results[i]!);
+        writer.state(results[i]!, output.type);
+      }
     } else {
       names.set(value, writer.leaf(source, value, entry, feeds));
     }
@@ -49,6 +52,7 @@ class GraphWriter implements Emitter {
   readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
   readonly #outputs: [string, Value["type"]][] = [];
+  readonly #between: [string, Value["type"]][] = [];
   readonly #constants = new Map<string, string>();
   readonly #shapes = new Map<string, string>();
   /** Where each size symbol can be read: a fed tensor's name and axis. */
@@ -63,7 +67,14 @@ class GraphWriter implements Emitter {
   }
 
   model(): ModelProto {
-    return { nodes: this.#nodes, initializers: this.#initializers, external: this.#external, inputs: this.#inputs, outputs: this.#outputs };
+    return {
+      nodes: this.#nodes,
+      initializers: this.#initializers,
+      external: this.#external,
+      inputs: this.#inputs,
+      outputs: this.#outputs,
+      between: this.#between,
+    };
   }
 
   leaf(source: Leaf, value: Value, entry: (leaf: WeightLeaf) => WeightEntry, feeds: Map<string, Value>): string {
@@ -83,6 +94,14 @@ class GraphWriter implements Emitter {
   output(name: string, from: string, { type }: Value): void {
     this.#nodes.push({ opType: "Identity", domain: "", inputs: [from], outputs: [name], attributes: {} });
     this.#outputs.push([name, type]);
+  }
+
+  /**
+   * States what a node gives. ORT cannot tell the sizes of what a reshape to sizes known only at run time gives; stated, tensors that are as
+   * large as one another take turns in one buffer, and planning those is quick: it tries each that is free.
+   */
+  state(name: string, type: Value["type"]): void {
+    this.#between.push([name, type]);
   }
 
   node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {
