@@ -19,7 +19,17 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
+import {
+  attend,
+  attentionMask,
+  type HeadPlaces,
+  headPlaces,
+  mergeHeads,
+  slotMask,
+  splitHeads,
+  stripMask,
+  textMean,
+} from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
@@ -50,7 +60,7 @@ export class ModelBuilder {
   /** Keys that methods put in front of each text's own in attention. */
   readonly #keysAhead: number;
   readonly #masks = new Map<string, Value>();
-  readonly #places = new Map<number, HeadPlaces>();
+  readonly #places = new Map<string, HeadPlaces>();
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
@@ -239,17 +249,19 @@ export class ModelBuilder {
     const { heads, kvHeads = heads, dropout, causal = false, window = null } = options;
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
-    const own = this.#headPlaces(kvHeads);
+    const wide = q.shape[0] === "T";
+    const strips = wide && this.#canUseStrips();
+    const own = this.#headPlaces(kvHeads, strips);
     let kv = this.#withCached(site, { key: splitHeads(k, own), value: splitHeads(v, own) });
     for (const { method, config, plan } of this.#options.attachments)
       kv = method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv;
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
-    if (q.shape[0] === "T") {
-      const places = this.#headPlaces(heads);
-      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window), drop), places);
+    if (wide) {
+      const places = this.#headPlaces(heads, strips);
+      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window, strips), drop), places);
     }
     const one = reshape(q, ["B", heads, 1, site.headDim]);
-    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null), drop), q.shape);
+    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null, false), drop), q.shape);
   }
 
   /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */
@@ -284,9 +296,15 @@ export class ModelBuilder {
     };
   }
 
-  #headPlaces(heads: number): HeadPlaces {
-    const places = this.#places.get(heads) ?? headPlaces(this.batch, heads);
-    this.#places.set(heads, places);
+  /** Whether attention may take several texts at once: where keys are the texts' own and none are cached, a method's or by text. */
+  #canUseStrips(): boolean {
+    return this.batch.cache === undefined && this.#options.attachments.every(({ method }) => method.keyValue === undefined);
+  }
+
+  #headPlaces(heads: number, strips: boolean): HeadPlaces {
+    const name = `${heads} ${strips}`;
+    const places = this.#places.get(name) ?? headPlaces(strips ? this.batch.strips : this.batch, heads);
+    this.#places.set(name, places);
     return places;
   }
 
@@ -302,11 +320,15 @@ export class ModelBuilder {
     return { key: join("key", key), value: join("value", value) };
   }
 
-  #attentionMask(causal: boolean, window: number | null): Value {
+  #attentionMask(causal: boolean, window: number | null, strips: boolean): Value {
     const { cache } = this.batch;
-    const name = `${causal} ${window}`;
+    const name = `${causal} ${window} ${strips}`;
     const make = (): Value =>
-      cache === undefined ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead }) : slotMask(cache, window);
+      strips
+        ? stripMask(this.batch.strips, { causal, window })
+        : cache === undefined
+          ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead })
+          : slotMask(cache, window);
     const mask = this.#masks.get(name) ?? make();
     this.#masks.set(name, mask);
     return mask;
