@@ -142,16 +142,6 @@ export function slotMask({ querySlots, keySlots }: CacheInputs, window: number |
   return apply1(slotMaskOp, [querySlots, keySlots], { window });
 }
 
-/** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
-export function textMean(x: Value, { padIndex, tokenIndex, rowMask }: BatchInputs): Value {
-  const n = Number(x.shape[1]);
-  const padded = mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask);
-  const total = sum(reshape(padded, ["B", "S", n]), [1]);
-  const mean = div(total, sum(reshape(rowMask, ["B", "S", 1]), [1]));
-  const places = reshape(expand(mean, ["B", "S", n]), ["B*S", n]);
-  return apply1(unpadRowsOp, [places, tokenIndex, padIndex, rowMask], null);
-}
-
 /** The additive mask of a batch's attention, broadcastable to [B, heads, S, N+S]. A window works with causal sight only. */
 export function attentionMask(batch: BatchInputs, sight: Sight): Value {
   return apply1(attentionMaskOp, [batch.slots, batch.lengths], sight);
@@ -258,6 +248,16 @@ export function mergeHeads(x: Value, { heads, rows: texts, width, pad, token, ma
   const headDim = Number(x.shape[3]);
   const rows = apply1(unpadRowsOp, [reshape(x, [dimMul(texts, heads, width), headDim]), token, pad, mask], null);
   return reshape(rows, ["T", heads * headDim]);
+}
+
+/** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
+export function textMean(x: Value, batch: BatchInputs): Value {
+  const n = Number(x.shape[1]);
+  const places = headPlaces(batch, 1);
+  const mask = reshape(batch.rowMask, ["B", 1, "S", 1]);
+  const total = sum(mul(splitHeads(x, places), mask), [2]);
+  const mean = div(total, sum(mask, [2]));
+  return mergeHeads(expand(reshape(mean, ["B", 1, 1, n]), ["B", 1, "S", n]), places);
 }
 
 /**
