@@ -26,6 +26,7 @@ export async function speedsAlone(products, threads, folder) {
       nodes: parts.map(({ node }) => node),
       initializers: parts.flatMap(({ initializers }) => Object.entries(initializers)),
       external: [],
+      between: [],
       inputs: all,
       outputs: products.map(({ batch, M, N }, i) => [`y${i}`, { dtype: "float32", shape: batch === 1 ? [M, N] : [batch, M, N] }]),
     }),

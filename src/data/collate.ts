@@ -46,29 +46,21 @@ export function packTexts(texts: readonly EncodedText[], { virtualTokens, firstP
   const lengths = Int32Array.from(texts, ({ ids }, b) => fronts[b]! + ids.length);
   const tokens = texts.reduce((total, { ids }) => total + ids.length, 0);
   const T = lengths.reduce((total, length) => total + length, 0);
-  const S = Math.max(...lengths);
   const ids = new Int32Array(tokens);
   const joinIndex = new Int32Array(T);
   const positions = new Int32Array(T);
   const typeIds = new Int32Array(T);
-  const tokenIndex = new Int32Array(T);
-  const padIndex = new Int32Array(B * S);
-  const rowMask = new Float32Array(B * S);
   const starts = new Int32Array(B);
   let t = 0;
   let read = 0;
   for (const [b, text] of texts.entries()) {
     const N = fronts[b]!;
     starts[b] = t;
-    padIndex.fill(Math.min(t, T - 1), b * S, (b + 1) * S); // a text without tokens may come last
     ids.set(text.ids, read);
     typeIds.set(text.typeIds, t + N);
     for (let s = 0; s < lengths[b]!; s++, t++) {
       joinIndex[t] = s < N ? tokens + s : read++;
       positions[t] = firstPosition + (text.before ?? 0) + s;
-      tokenIndex[t] = b * S + s;
-      padIndex[b * S + s] = t;
-      rowMask[b * S + s] = 1;
     }
   }
   const feeds = {
@@ -76,11 +68,13 @@ export function packTexts(texts: readonly EncodedText[], { virtualTokens, firstP
     joinIndex: i32(joinIndex),
     positions: i32(positions),
     typeIds: i32(typeIds),
-    padIndex: i32(padIndex),
-    tokenIndex: i32(tokenIndex),
-    lengths: i32(lengths),
-    slots: i32(Int32Array.from({ length: S }, (_, s) => s)),
-    rowMask: f32(rowMask, [B * S, 1]),
+    ...places(
+      "",
+      Array.from(lengths, (_, b) => [b]),
+      starts,
+      lengths,
+    ),
+    ...places("strips:", strips(lengths), starts, lengths),
   };
   return {
     feeds,
@@ -89,6 +83,59 @@ export function packTexts(texts: readonly EncodedText[], { virtualTokens, firstP
     summaryRows: summary === "first" ? starts : starts.map((start, b) => start + lengths[b]! - 1),
     textStarts: starts.map((start, b) => start + fronts[b]!),
   };
+}
+
+/** Where the texts' packed rows stand when each padded row holds those texts that `rows` names, one behind the other: see core/batch.ts. */
+function places(prefix: string, rows: readonly (readonly number[])[], starts: Int32Array, lengths: Int32Array): Feeds {
+  const filled = Int32Array.from(rows, (row) => row.reduce((total, b) => total + lengths[b]!, 0));
+  const width = Math.max(...filled);
+  const size = rows.length * width;
+  const T = lengths.reduce((total, length) => total + length, 0);
+  const tokenIndex = new Int32Array(T);
+  const padIndex = new Int32Array(size);
+  const rowMask = new Float32Array(size);
+  const texts = new Int32Array(size).fill(-1);
+  const positions = new Int32Array(size);
+  for (const [r, row] of rows.entries()) {
+    let place = r * width;
+    padIndex.fill(Math.min(starts[row[0]!]!, T - 1), place, place + width); // a text without tokens may come last
+    for (const b of row)
+      for (let s = 0; s < lengths[b]!; s++, place++) {
+        const t = starts[b]! + s;
+        tokenIndex[t] = place;
+        padIndex[place] = t;
+        rowMask[place] = 1;
+        texts[place] = b;
+        positions[place] = s;
+      }
+  }
+  return {
+    [`${prefix}padIndex`]: i32(padIndex),
+    [`${prefix}tokenIndex`]: i32(tokenIndex),
+    [`${prefix}lengths`]: i32(filled),
+    [`${prefix}slots`]: i32(Int32Array.from({ length: width }, (_, s) => s)),
+    [`${prefix}rowMask`]: f32(rowMask, [size, 1]),
+    ...(prefix === ""
+      ? {}
+      : { [`${prefix}texts`]: i32(texts, [rows.length, width]), [`${prefix}positions`]: i32(positions, [rows.length, width]) }),
+  };
+}
+
+/** Texts put behind one another in rows as wide as the longest: each, longest first, into the first row with room. */
+function strips(lengths: Int32Array): readonly (readonly number[])[] {
+  const width = Math.max(...lengths);
+  const order = Array.from(lengths, (_, b) => b).sort((a, b) => lengths[b]! - lengths[a]! || a - b);
+  const rows: { readonly texts: number[]; room: number }[] = [];
+  for (const b of order) {
+    const row = rows.find(({ room }) => room >= lengths[b]!);
+    if (row === undefined) {
+      rows.push({ texts: [b], room: width - lengths[b]! });
+    } else {
+      row.texts.push(b);
+      row.room -= lengths[b]!;
+    }
+  }
+  return rows.map(({ texts }) => texts);
 }
 
 /** What a batch for evaluation may hold. */

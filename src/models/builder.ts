@@ -20,7 +20,17 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import { attend, attentionMask, type HeadPlaces, headPlaces, mergeHeads, slotMask, splitHeads, textMean } from "../ops/attention.js";
+import {
+  attend,
+  attentionMask,
+  type HeadPlaces,
+  headPlaces,
+  mergeHeads,
+  slotMask,
+  splitHeads,
+  stripMask,
+  textMean,
+} from "../ops/attention.js";
 import { cachedAttention } from "../ops/cached-attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { concat, gather, reshape } from "../ops/movement.js";
@@ -54,7 +64,7 @@ export class ModelBuilder {
   /** Keys that methods put in front of each text's own in attention. */
   readonly #keysAhead: number;
   readonly #masks = new Map<string, Value>();
-  readonly #places = new Map<number, HeadPlaces>();
+  readonly #places = new Map<string, HeadPlaces>();
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
@@ -267,7 +277,9 @@ export class ModelBuilder {
     const { heads, kvHeads = heads, dropout, causal = false, window = null } = options;
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
-    const own = this.#headPlaces(kvHeads);
+    const wide = q.shape[0] === "T";
+    const strips = wide && this.#canUseStrips();
+    const own = this.#headPlaces(kvHeads, strips);
     const fresh = { key: splitHeads(k, own), value: splitHeads(v, own) };
     const past = this.#past(site);
     const known = past === undefined ? fresh : { key: concat([past.key, fresh.key], 2), value: concat([past.value, fresh.value], 2) };
@@ -277,19 +289,19 @@ export class ModelBuilder {
     );
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
     if (past !== undefined && kv === known) {
-      const mask = this.#attentionMask(causal, window);
+      const mask = this.#attentionMask(causal, window, false);
       const places = reshape(this.batch.padIndex, ["B", "S"]);
       const { context, ...all } = cachedAttention({ q, k, v }, mask, past, places, this.batch.tokenIndex, { heads, kvHeads });
       this.#keepPresent(layer, all);
       return context;
     }
     if (past !== undefined) this.#keepPresent(layer, known);
-    if (q.shape[0] === "T") {
-      const places = this.#headPlaces(heads);
-      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window), drop), places);
+    if (wide) {
+      const places = this.#headPlaces(heads, strips);
+      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window, strips), drop), places);
     }
     const one = reshape(q, ["B", heads, 1, site.headDim]);
-    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null), drop), q.shape);
+    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null, false), drop), q.shape);
   }
 
   /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */
@@ -324,9 +336,15 @@ export class ModelBuilder {
     };
   }
 
-  #headPlaces(heads: number): HeadPlaces {
-    const places = this.#places.get(heads) ?? headPlaces(this.batch, heads);
-    this.#places.set(heads, places);
+  /** Whether attention may take several texts at once: where keys are the texts' own and none are cached, a method's or by text. */
+  #canUseStrips(): boolean {
+    return this.batch.cache === undefined && this.#options.attachments.every(({ method }) => method.keyValue === undefined);
+  }
+
+  #headPlaces(heads: number, strips: boolean): HeadPlaces {
+    const name = `${heads} ${strips}`;
+    const places = this.#places.get(name) ?? headPlaces(strips ? this.batch.strips : this.batch, heads);
+    this.#places.set(name, places);
     return places;
   }
 
@@ -343,11 +361,15 @@ export class ModelBuilder {
     this.#present.set(presentName(pastName(layer, "value"))!, value);
   }
 
-  #attentionMask(causal: boolean, window: number | null): Value {
+  #attentionMask(causal: boolean, window: number | null, strips: boolean): Value {
     const { cache } = this.batch;
-    const name = `${causal} ${window}`;
+    const name = `${causal} ${window} ${strips}`;
     const make = (): Value =>
-      cache === undefined ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead }) : slotMask(cache, window);
+      strips
+        ? stripMask(this.batch.strips, { causal, window })
+        : cache === undefined
+          ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead })
+          : slotMask(cache, window);
     const mask = this.#masks.get(name) ?? make();
     this.#masks.set(name, mask);
     return mask;

@@ -239,6 +239,11 @@ describe("symbolic sizes", () => {
     expectClose(results.back, { shape: [3, 2], data });
   });
 
+  it("are stated for what ops give, which ORT cannot tell of a reshape", () => {
+    const { bytes } = emit({ y: neg(tanh(reshape(add(b, s), ["B*S"]))) });
+    expect(new TextDecoder("latin1").decode(bytes).split("B*S").length - 1).toBe(4); // the reshape, tanh, neg and the output
+  });
+
   it("hold in joined and cut axes", async () => {
     const joined = concat([s, constant(f32([7, 8, 9]))], 0);
     expect(joined.shape).toEqual(["S+3"]);

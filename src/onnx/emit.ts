@@ -39,7 +39,10 @@ export function emit(outputs: Readonly<Record<string, Value>>, entry: (leaf: Wei
         source.attrs,
         source.outputs.map((each) => each.type),
       );
-      for (const [i, output] of source.outputs.entries()) names.set(output, results[i]!);
+      for (const [i, output] of source.outputs.entries()) {
+        names.set(output, results[i]!);
+        writer.state(results[i]!, output.type);
+      }
     } else {
       names.set(value, writer.leaf(source, value, entry, feeds));
     }
@@ -57,6 +60,7 @@ class GraphWriter implements Emitter {
   readonly #external: [string, Value["type"]][] = [];
   readonly #inputs: [string, Value["type"]][] = [];
   readonly #outputs: { readonly name: string; readonly from: string; readonly type: Value["type"] }[] = [];
+  readonly #between: [string, Value["type"]][] = [];
   readonly #constants = new Map<string | Tensor, string>();
   readonly #shapes = new Map<string, string>();
   /** Where each size symbol can be read: a fed tensor's name and axis. */
@@ -72,7 +76,7 @@ class GraphWriter implements Emitter {
 
   model(): ModelProto {
     return {
-      nodes: this.#named(),
+      ...this.#named(),
       initializers: this.#initializers,
       external: this.#external,
       inputs: this.#inputs,
@@ -81,7 +85,7 @@ class GraphWriter implements Emitter {
   }
 
   /** The nodes, those results under the outputs' names that are outputs: an `Identity` copies, so it stands only where there is no other way. */
-  #named(): readonly NodeProto[] {
+  #named(): Pick<ModelProto, "nodes" | "between"> {
     const made = new Set(this.#nodes.flatMap(({ outputs }) => outputs));
     const renamed = new Map<string, string>();
     const copies: NodeProto[] = [];
@@ -90,7 +94,10 @@ class GraphWriter implements Emitter {
       else copies.push({ name, opType: "Identity", domain: "", inputs: [renamed.get(from) ?? from], outputs: [name], attributes: {} });
     }
     const nameOf = (name: string): string => renamed.get(name) ?? name;
-    return [...this.#nodes.map((node) => ({ ...node, inputs: node.inputs.map(nameOf), outputs: node.outputs.map(nameOf) })), ...copies];
+    return {
+      nodes: [...this.#nodes.map((node) => ({ ...node, inputs: node.inputs.map(nameOf), outputs: node.outputs.map(nameOf) })), ...copies],
+      between: this.#between.filter(([name]) => !renamed.has(name)),
+    };
   }
 
   leaf(source: Leaf, value: Value, entry: (leaf: WeightLeaf) => WeightEntry, feeds: Map<string, Value>): string {
@@ -109,6 +116,14 @@ class GraphWriter implements Emitter {
 
   output(name: string, from: string, { type }: Value): void {
     this.#outputs.push({ name, from, type });
+  }
+
+  /**
+   * States what a node gives. ORT cannot tell the sizes of what a reshape to sizes known only at run time gives; stated, tensors that are as
+   * large as one another take turns in one buffer, and planning those is quick: it tries each that is free.
+   */
+  state(name: string, type: Value["type"]): void {
+    this.#between.push([name, type]);
   }
 
   node(...[opType, inputs, attributes = {}, options = {}]: Parameters<Emitter["node"]>): readonly string[] {

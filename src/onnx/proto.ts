@@ -25,6 +25,8 @@ export interface ModelProto {
   readonly external: readonly (readonly [name: string, type: TensorType])[];
   readonly inputs: readonly (readonly [name: string, type: TensorType])[];
   readonly outputs: readonly (readonly [name: string, type: TensorType])[];
+  /** Types of tensors between nodes. */
+  readonly between: readonly (readonly [name: string, type: TensorType])[];
 }
 
 const irVersion = 10;
@@ -53,7 +55,7 @@ export function encodeModel(model: ModelProto): Uint8Array {
   return writer.finish();
 }
 
-function encodeGraph({ nodes, initializers, external, inputs, outputs }: ModelProto): Uint8Array {
+function encodeGraph({ nodes, initializers, external, inputs, outputs, between }: ModelProto): Uint8Array {
   const writer = new BinaryWriter();
   for (const node of nodes) writer.tag(1, WireType.LengthDelimited).bytes(encodeNode(node));
   writer.tag(2, WireType.LengthDelimited).string("peft");
@@ -61,6 +63,7 @@ function encodeGraph({ nodes, initializers, external, inputs, outputs }: ModelPr
   for (const [name, type] of external) writer.tag(5, WireType.LengthDelimited).bytes(encodeExternal(name, type));
   for (const [name, type] of inputs) writer.tag(11, WireType.LengthDelimited).bytes(encodeValueInfo(name, type));
   for (const [name, type] of outputs) writer.tag(12, WireType.LengthDelimited).bytes(encodeValueInfo(name, type));
+  for (const [name, type] of between) writer.tag(13, WireType.LengthDelimited).bytes(encodeValueInfo(name, type));
   return writer.finish();
 }
 

@@ -1,6 +1,6 @@
 import { apply1 } from "../core/graph.js";
 import { f32, i32 } from "../core/tensor.js";
-import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, stripMaskOp, unpadRowsOp } from "./attention.js";
 import { mul } from "./elementwise.js";
 import { type OpCase, opCase } from "./op-case.fixture.js";
 import { tabulate } from "./reference.fixture.js";
@@ -43,6 +43,25 @@ export const attentionCases: readonly OpCase[] = [
       reference: ({ queries, keys }) =>
         tabulate([2, 1, 2, 6], (b, _, s, k) =>
           keys(b, k) <= queries(b, s) && (window === null || keys(b, k) > queries(b, s) - window) ? 0 : hidden,
+        ),
+    }),
+  ),
+  ...[
+    { causal: false, window: null },
+    { causal: true, window: null },
+    { causal: true, window: 2 },
+  ].map(({ causal, window }) =>
+    opCase({
+      op: stripMaskOp,
+      title: `shows a text's own places, causal ${causal}, window ${window}`,
+      inputs: { texts: i32([2, 2, 2, 0, 0, 1, -1, -1, -1, -1], [2, 5]), positions: i32([0, 1, 2, 0, 1, 0, 0, 0, 0, 0], [2, 5]) },
+      shapes: { texts: ["A", "W"], positions: ["A", "W"] },
+      build: ({ texts, positions }) => apply1(stripMaskOp, [texts, positions], { causal, window }),
+      reference: ({ texts, positions: at }) =>
+        tabulate([2, 1, 5, 5], (a, _, q, k) =>
+          texts(a, q) === texts(a, k) && (!causal || at(a, k) <= at(a, q)) && (window === null || at(a, k) > at(a, q) - window)
+            ? 0
+            : hidden,
         ),
     }),
   ),

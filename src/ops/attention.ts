@@ -1,4 +1,4 @@
-import type { BatchInputs, CacheInputs } from "../core/batch.js";
+import type { BatchInputs, CacheInputs, PlaceInputs, StripInputs } from "../core/batch.js";
 import { type Dim, dimAdd, dimMul } from "../core/dims.js";
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
@@ -104,19 +104,42 @@ export const slotMaskOp: OpDef<Pick<Sight, "window">> = {
   },
 };
 
+/**
+ * The mask of strips: texts and positions, int32 [A, W] as in StripInputs → float32 [A, 1, W, W], 0 where the key is of the query's text (and
+ * where it is not behind it, and within the window), else the lowest float32. Padding sees padding, so that every query sees a key.
+ */
+export const stripMaskOp: OpDef<Omit<Sight, "ahead">> = {
+  name: "strip_mask",
+  infer: (inputs) => {
+    const [texts, positions] = inputs;
+    const fits = inputs.length === 2 && inputs.every((type) => type.dtype === "int32" && type.shape.length === 2);
+    if (!fits || !sameShape(texts!.shape, positions!.shape))
+      throw shapeError("strip_mask", inputs, "int32 texts [A, W] and positions [A, W]");
+    const [A, W] = texts!.shape;
+    return [{ dtype: "float32", shape: [A!, 1, W!, W!] }];
+  },
+  vjp: "stop",
+  emit: (e, inputs, { causal, window }) => {
+    const [[textKeys, textQueries], [keys, queries]] = inputs.map((each) => [
+      e.node("Unsqueeze", [each, e.constant(i64([1, 2]))])[0]!,
+      e.node("Unsqueeze", [each, e.constant(i64([1, 3]))])[0]!,
+    ]) as [[string, string], [string, string]];
+    const both = (a: string, b: string): string => e.node("And", [a, b])[0]!;
+    let seen = e.node("Equal", [textKeys, textQueries])[0]!;
+    if (causal) seen = both(seen, e.node("LessOrEqual", [keys, queries])[0]!);
+    if (window !== null) seen = both(seen, e.node("Greater", [keys, e.node("Sub", [queries, e.constant(i32([window], []))])[0]!])[0]!);
+    return e.node("Where", [seen, e.constant(f32([0], [])), e.constant(f32([-3.4028234663852886e38], []))]);
+  },
+};
+
+/** The additive mask of attention within strips, [A, 1, W, W]. A window works with causal sight only. */
+export function stripMask({ texts, positions }: StripInputs, sight: Omit<Sight, "ahead">): Value {
+  return apply1(stripMaskOp, [texts, positions], sight);
+}
+
 /** The mask of texts that are continued, [B, 1, S, N+P+S]. */
 export function slotMask({ querySlots, keySlots }: CacheInputs, window: number | null): Value {
   return apply1(slotMaskOp, [querySlots, keySlots], { window });
-}
-
-/** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
-export function textMean(x: Value, { padIndex, tokenIndex, rowMask }: BatchInputs): Value {
-  const n = Number(x.shape[1]);
-  const padded = mul(apply1(padRowsOp, [x, padIndex, tokenIndex], null), rowMask);
-  const total = sum(reshape(padded, ["B", "S", n]), [1]);
-  const mean = div(total, sum(reshape(rowMask, ["B", "S", 1]), [1]));
-  const places = reshape(expand(mean, ["B", "S", n]), ["B*S", n]);
-  return apply1(unpadRowsOp, [places, tokenIndex, padIndex, rowMask], null);
 }
 
 /** The additive mask of a batch's attention, broadcastable to [B, heads, S, N+S]. A window works with causal sight only. */
@@ -183,9 +206,13 @@ export const headTokenOp: OpDef<{ readonly heads: number }> = {
   },
 };
 
-/** Where the heads of packed rows stand in [B, heads, S]; computed once a graph and used by all layers. */
+/** Where the heads of packed rows stand in [B, heads, S], or (strips) [A, heads, W]; computed once a graph and used by all layers. */
 export interface HeadPlaces {
   readonly heads: number;
+  /** B, or A. */
+  readonly rows: Dim;
+  /** S, or W. */
+  readonly width: Dim;
   /** For each place in [B, heads, S] the row of a [T*heads, K] view, int32 [B*heads*S]. */
   readonly pad: Value;
   /** For each row of a [T*heads, K] view its place in [B, heads, S], int32 [T*heads]. */
@@ -195,29 +222,42 @@ export interface HeadPlaces {
 }
 
 /** The places of `heads` heads in a packed batch. */
-export function headPlaces(batch: BatchInputs, heads: number): HeadPlaces {
-  const mask = expand(reshape(batch.rowMask, ["B", 1, "S", 1]), ["B", heads, "S", 1]);
+export function headPlaces(batch: PlaceInputs, heads: number): HeadPlaces {
+  const [rows, width] = [batch.lengths.shape[0]!, batch.slots.shape[0]!];
+  const mask = expand(reshape(batch.rowMask, [rows, 1, width, 1]), [rows, heads, width, 1]);
   return {
     heads,
+    rows,
+    width,
     pad: apply1(headPadOp, [batch.padIndex, batch.lengths, batch.slots], { heads }),
     token: apply1(headTokenOp, [batch.tokenIndex, batch.slots], { heads }),
-    mask: reshape(mask, [dimMul("B", heads, "S"), 1]),
+    mask: reshape(mask, [dimMul(rows, heads, width), 1]),
   };
 }
 
 /** Packed rows [T, heads*K] to one matrix per text and head, [B, heads, S, K]: one gather of K numbers a row, no transpose. */
-export function splitHeads(x: Value, { heads, pad, token }: HeadPlaces): Value {
+export function splitHeads(x: Value, { heads, rows: texts, width, pad, token }: HeadPlaces): Value {
   const headDim = Number(x.shape[1]) / heads;
   if (!Number.isInteger(headDim)) throw shapeError("splitHeads", [x.type], `[T, D] with D a multiple of ${heads} heads`);
   const rows = reshape(x, [dimMul(x.shape[0]!, heads), headDim]);
-  return reshape(apply1(padRowsOp, [rows, pad, token], null), ["B", heads, "S", headDim]);
+  return reshape(apply1(padRowsOp, [rows, pad, token], null), [texts, heads, width, headDim]);
 }
 
 /** [B, heads, S, K] back to packed rows [T, heads*K]. */
-export function mergeHeads(x: Value, { heads, pad, token, mask }: HeadPlaces): Value {
+export function mergeHeads(x: Value, { heads, rows: texts, width, pad, token, mask }: HeadPlaces): Value {
   const headDim = Number(x.shape[3]);
-  const rows = apply1(unpadRowsOp, [reshape(x, [dimMul("B", heads, "S"), headDim]), token, pad, mask], null);
+  const rows = apply1(unpadRowsOp, [reshape(x, [dimMul(texts, heads, width), headDim]), token, pad, mask], null);
   return reshape(rows, ["T", heads * headDim]);
+}
+
+/** The mean of x [T, n] over the tokens of each text, at each of its tokens, [T, n]. */
+export function textMean(x: Value, batch: BatchInputs): Value {
+  const n = Number(x.shape[1]);
+  const places = headPlaces(batch, 1);
+  const mask = reshape(batch.rowMask, ["B", 1, "S", 1]);
+  const total = sum(mul(splitHeads(x, places), mask), [2]);
+  const mean = div(total, sum(mask, [2]));
+  return mergeHeads(expand(reshape(mean, ["B", 1, 1, n]), ["B", 1, "S", n]), places);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { input, type OpDef, type TensorType } from "../core/graph.js";
 import { geluOp, geluSlopeOp, siluOp, siluSlopeOp } from "./activation.js";
-import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, unpadRowsOp } from "./attention.js";
+import { attentionMaskOp, headPadOp, headTokenOp, padRowsOp, slotMaskOp, stripMaskOp, unpadRowsOp } from "./attention.js";
 import { blockProductOp, rowPartsOp } from "./block-product.js";
 import { cachedAttentionOp } from "./cached-attention.js";
 import { denseProductOp } from "./dense-form.js";
@@ -160,6 +160,12 @@ export const refusals: readonly Refusal[] = [
     [int("B", "S"), int("P")],
     { window: null },
     "got int32[B,S], int32[P]; expected int32 querySlots [B, S] and keySlots [B, N]",
+  ),
+  refusal(
+    stripMaskOp,
+    [int("A", "W"), int("A", "S")],
+    { causal: false, window: null },
+    "got int32[A,W], int32[A,S]; expected int32 texts [A, W] and positions [A, W]",
   ),
   refusal(rmsNormOp, [float("T", 7), float(6)], { eps: 1e-5 }, "got float32[T,7], float32[6]; expected x [.., D] and weight [D]"),
   refusal(rotaryAnglesOp, [float("T")], { frequencies: [1], scale: 1 }, "got float32[T]; expected int32 positions [T]"),

@@ -47,19 +47,18 @@ export const q8ProductOp: OpDef<Q8Attrs> = {
     null,
     ...inputs.slice(3).map(() => grad),
   ],
-  emit: (e, [x, weight, scales, addend], { alpha }) => {
+  emit: (e, [x, weight, scales, addend], { alpha }, [type]) => {
     const along = e.constant(i64([1]));
-    const [highest] = e.node("ReduceMax", [x!, along], { keepdims: 1 });
-    const [lowest] = e.node("ReduceMin", [x!, along], { keepdims: 1 });
-    const magnitude = e.node("Max", [highest!, e.node("Neg", [lowest!])[0]!, e.constant(f32([tiny], [1, 1]))])[0]!;
+    const [highest] = e.node("ReduceMax", [x!, along], { keepdims: 0 });
+    const [lowest] = e.node("ReduceMin", [x!, along], { keepdims: 0 });
+    const magnitude = e.node("Max", [highest!, e.node("Neg", [lowest!])[0]!, e.constant(f32([tiny]))])[0]!;
     const step = e.node("Mul", [magnitude, e.constant(f32([1 / steps], []))])[0]!;
-    const byRow = e.node("Reshape", [step, e.constant(i64([-1]))])[0]!;
     const zero = e.constant(zeroPoint);
-    const zeros = e.node("Expand", [zero, e.node("Shape", [byRow])[0]!])[0]!;
-    const [rounded] = e.node("QuantizeLinear", [x!, byRow, zeros], { axis: 0 });
+    const zeros = e.node("Expand", [zero, e.shape(type!.shape.slice(0, 1))])[0]!; // one node for all products of a batch
+    const [rounded] = e.node("QuantizeLinear", [x!, step, zeros], { axis: 0 });
     const factors = [rounded!, weight!, e.constant(f32([alpha], [])), scales!, zero];
     const [product] = e.node("MatMulIntegerToFloat", factors, {}, { domain: "com.microsoft" });
-    const whole = e.node("Mul", [product!, step]);
+    const whole = e.node("Mul", [product!, e.node("Unsqueeze", [step, along])[0]!]);
     return addend === undefined ? whole : e.node("Add", [whole[0]!, addend]);
   },
 };

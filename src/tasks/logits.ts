@@ -12,5 +12,7 @@ export function logSoftmax(row: Float32Array): Float64Array {
   let total = 0;
   for (const value of row) total += Math.exp(value - top);
   const log = top + Math.log(total);
-  return Float64Array.from(row, (value) => value - log);
+  const logs = Float64Array.from(row); // with a function it takes V8 six times as long, which is felt over a vocabulary
+  for (let i = 0; i < logs.length; i++) logs[i]! -= log;
+  return logs;
 }
