@@ -34,6 +34,12 @@ export const linearCrossEntropyOp: OpDef<ChunkAttrs> = {
     ];
   },
   vjp: ({ outputs: [, slopes], grad }) => [mul(slopes!, grad), null, null, null],
+  work([hidden, table], _, { chunks, least }) {
+    const [L, D, V] = [hidden!.shape[0]!, hidden!.shape[1]!, table!.shape[0]!];
+    const rows = Math.min(L, Math.max(least, Math.ceil(L / chunks)));
+    // logits and softmax of a chunk; the logits are written and read twice, the softmax is made in three passes and read twice
+    return { product: { kind: "f32", operations: 4 * L * D * V }, moved: 4 * L * V * 9, scratch: 2 * 4 * rows * V };
+  },
   emit: (e, [hidden, table, classes, bias], attrs, types) => {
     const sizes = chunkSizes(e, e.shape(types[0]!.shape.slice(0, 1)), attrs);
     const split = (x: string): readonly string[] => e.node("Split", [x, sizes], { axis: 0 }, { outputs: attrs.chunks });
