@@ -42,24 +42,21 @@ export function trainingPlan(model: BaseModel, head: TaskHead, attachments: read
   const longest = longestText(model, options.max_length, attachments);
   const text = budget === null ? longest : Math.max(1, Math.min(longest, budget - virtualTokens));
   const rows = budget === null ? options.batch_size : Math.max(1, Math.floor(budget / (text + virtualTokens)));
-  const width = head.task.keep?.width ?? head.task.outputs(head.target);
-  const sizesOf = (texts: number, mostRead: number, share: number): Sizes => {
+  const { onePerText, lossShare = 1, keep } = head.task;
+  /** Texts of this length, of which the head reads all, the share that bears loss, or as many as may be read. */
+  const sizesOf = (texts: number, mostRead: number): Sizes => {
     const S = text + virtualTokens;
-    return {
-      B: texts,
-      S,
-      T: texts * S,
-      R: texts * text,
-      L: head.task.onePerText ? texts : Math.min(mostRead, Math.ceil(share * texts * text)),
-    };
+    const L = onePerText ? texts : Math.min(mostRead, Math.ceil(lossShare * texts * text));
+    return { B: texts, S, T: texts * S, R: texts * text, L };
   };
+  const evaluated = Math.max(1, Math.floor(maxPlaces / (text + virtualTokens)));
   return {
     head,
     graph,
     evaluation: outputGraph(stored, head, attachments),
-    evaluationSizes: sizesOf(Math.max(1, Math.floor(maxPlaces / (text + virtualTokens))), Math.floor(maxOutputs / width), 1),
+    evaluationSizes: sizesOf(evaluated, Math.floor(maxOutputs / (keep?.width ?? head.task.outputs(head.target)))),
     use: recompute ? "inference" : "training",
-    sizes: sizesOf(rows, Number.POSITIVE_INFINITY, head.task.lossShare ?? 1),
+    sizes: sizesOf(rows, Number.POSITIVE_INFINITY),
     base_dtype: storesMatrices(graph) ? stored.baseDtype : "f32",
     batch_size: rows,
     max_length: text,
