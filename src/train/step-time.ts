@@ -25,7 +25,7 @@ export async function predictStepTime(runtime: BaseModel["runtime"], plan: Train
     const [values, grads] = [new Float32Array(numbers).fill(1), new Float32Array(numbers).fill(1)];
     const adam = new AdamW([{ path: "timed", values, lr_scale: 1, decay: true }]);
     return () => {
-      structuredClone(values); // as messages to the runtime's thread do
+      for (const sent of [values, grads]) structuredClone(sent); // as messages to and from the runtime's thread do
       clipGradNorm([grads], 1);
       adam.step([grads], 1e-3);
     };
