@@ -203,8 +203,26 @@ describe("inspect", () => {
       saved_modules: ["classifier"],
       trained_parameters: 512 + 2 * 16 + 2,
       config: { r: 4 },
+      base_dtype: "f32",
       memory: { batch_size: 2, max_length: 8 },
     });
+    expect(method.step).toBeUndefined();
+  });
+
+  test("a method: the options of training that change what a step takes, and its time", async () => {
+    const options = ["--max-tokens-per-batch", "20", "--max-length", "8", "--base-dtype", "q8", "--recompute", "--dropout", "0.1"];
+    const args = ["inspect", at("model"), "--method", "lora", ...options, "--calibrate"];
+    const { method } = (await peft([...args, "--json"])).json()[0] as { method: Readonly<Record<string, unknown>> };
+    expect(method).toMatchObject({ base_dtype: "q8", memory: { batch_size: 2, max_length: 8, laid_out_bytes: 0 } });
+    const { step_seconds, noise_seconds } = method.step as Readonly<Record<string, number>>;
+    expect(noise_seconds).toBeGreaterThan(0);
+    expect(step_seconds).toBeGreaterThan(noise_seconds!);
+    expect((await peft(args)).stdout).toMatch(/batches of 2 texts of 8 tokens[\s\S]*time of a training step[\s\S]*in all, about/);
+  });
+
+  test("a time is that of a method's step", async () => {
+    const run = await peft(["inspect", at("model"), "--calibrate"]);
+    expect([run.code, run.stderr]).toEqual([2, expect.stringContaining("--method")]);
   });
 
   test("an adapter", async () => {

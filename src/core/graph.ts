@@ -2,6 +2,7 @@ import { GraphError } from "../errors.js";
 import type { Dim } from "./dims.js";
 import type { Initializer } from "./initializer.js";
 import type { DType, Tensor } from "./tensor.js";
+import type { Sized, Work } from "./work.js";
 
 /** What is known of a value before anything runs. */
 export interface TensorType {
@@ -100,6 +101,8 @@ export interface OpDef<A = any> {
    * down. "stop": outputs do not depend smoothly on the inputs (shapes, positions). "unsupported": asking for a gradient is an error.
    */
   readonly vjp: ((context: VjpContext<A>) => readonly (Value | null)[]) | "stop" | "unsupported";
+  /** What running it takes once the sizes are known, for estimates; by default one pass over inputs and outputs (core/work.ts). */
+  work?(inputs: readonly Sized[], outputs: readonly Sized[], attrs: A): Work;
   /** Writes ONNX nodes; returns the names of the outputs. */
   emit(emitter: Emitter, inputs: readonly string[], attrs: A, types: readonly TensorType[]): readonly string[];
 }

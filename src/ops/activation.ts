@@ -1,5 +1,6 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32 } from "../core/tensor.js";
+import { bytesOf } from "../core/work.js";
 import { ConfigError, nearest } from "../errors.js";
 import { add, div, erf, mul, neg, relu, scalar, scale, sigmoid, sub, tanh } from "./elementwise.js";
 import { scaled } from "./linear.js";
@@ -12,6 +13,7 @@ export const geluOp: OpDef<null> = {
     expectInputs("gelu", inputs, 1);
     return [inputs[0]!];
   },
+  work: (_, [y]) => ({ moved: 6 * bytesOf(y!), scratch: 0 }), // three passes: the error function lies between two products
   vjp: ({ inputs: [x], grad }) => [mul(apply1(geluSlopeOp, [x!], null), scaled(grad, 0.5))],
   emit: (e, inputs) => e.node("Gelu", inputs, { approximate: "none" }),
 };
@@ -27,6 +29,7 @@ export const geluSlopeOp: OpDef<null> = {
     return [inputs[0]!];
   },
   vjp: "unsupported",
+  work: (_, [y]) => ({ moved: 20 * bytesOf(y!), scratch: 2 * bytesOf(y!) }), // eight nodes of one or two inputs; s and phi outlive the next ones
   emit: (e, [x]) => {
     const number = (value: number): string => e.constant(f32([value], []));
     const [s] = e.node("Mul", [x!, number(Math.SQRT1_2)]);
@@ -68,6 +71,7 @@ export const siluSlopeOp: OpDef<null> = {
     return [inputs[0]!];
   },
   vjp: "unsupported",
+  work: (_, [slope]) => ({ moved: 10 * bytesOf(slope!), scratch: bytesOf(slope!) }),
   emit: (e, [x, y]) => {
     const [s] = e.node("Sigmoid", [x!]);
     const [rest] = e.node("Sub", [e.constant(f32([1], [])), y!]);

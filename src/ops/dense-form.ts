@@ -1,6 +1,6 @@
 import { apply1, type Emitter, type OpDef, type TensorType, type Value } from "../core/graph.js";
 import { f32, type Tensor } from "../core/tensor.js";
-import { scaled } from "./linear.js";
+import { productWork, scaled } from "./linear.js";
 import { sameShape, shapeError, show } from "./shapes.js";
 import type { StoredMatrix, WeightForm } from "./weight-form.js";
 
@@ -51,6 +51,8 @@ export const denseProductOp: OpDef<DenseAttrs> = {
     const dx = scaled(product(form, grad, matrix, !transB), alpha);
     return [dx, ...parts.map(() => null), ...inputs.slice(1 + parts.length).map(() => grad)];
   },
+  // the float32 matrix
+  work: (_, [y], { form, matrix: { shape }, transB }) => productWork(form.name, y!, shape[transB ? 1 : 0], 4 * shape[0] * shape[1]),
   emit: (e, [x, ...rest], { form, matrix: { shape }, transB, alpha }) => {
     const names = Object.keys(form.parts(shape));
     const parts = Object.fromEntries(names.map((name, i) => [name, rest[i]!]));

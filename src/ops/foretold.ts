@@ -1,5 +1,6 @@
 import { apply1, type Emitter, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
+import { bytesOf } from "../core/work.js";
 import { chunkSizes, frozenLayer } from "./linear-cross-entropy.js";
 import { sameShape, shapeError } from "./shapes.js";
 
@@ -34,6 +35,17 @@ export const foretoldOp: OpDef<ForetoldAttrs> = {
     return [{ dtype: "float32", shape: [L!, 1 + 2 * top] }];
   },
   vjp: "unsupported",
+  work([rows, , table], [foretold], { chunks, least }) {
+    const [L, width] = rows!.shape as [number, number];
+    if (table === undefined) return { moved: 4 * L * width * 8, scratch: 2 * bytesOf(rows!) };
+    const V = table.shape[0]!;
+    const part = Math.min(L, Math.max(least, Math.ceil(L / chunks)));
+    return {
+      product: { kind: "f32", operations: 2 * L * width * V },
+      moved: 4 * L * V * 9 + bytesOf(foretold!),
+      scratch: 2 * 4 * part * V,
+    };
+  },
   emit: (e, [rows, classes, ...layer], { top, chunks, least }, types) => {
     if (layer.length === 0) return [foretold(e, rows!, classes!, top)];
     const sizes = chunkSizes(e, e.shape(types[0]!.shape.slice(0, 1)), { chunks, least });

@@ -34,11 +34,19 @@ export const linearCrossEntropyOp: OpDef<ChunkAttrs> = {
     ];
   },
   vjp: ({ outputs: [, slopes], grad }) => [mul(slopes!, grad), null, null, null],
+  work([hidden, table], _, { chunks, least }) {
+    const [L, D, V] = [hidden!.shape[0]!, hidden!.shape[1]!, table!.shape[0]!];
+    const rows = Math.min(L, Math.max(least, Math.ceil(L / chunks)));
+    // logits and softmax of a chunk; the logits are written and read twice, the softmax is made in three passes and read twice
+    return { product: { kind: "f32", operations: 4 * L * D * V }, moved: 4 * L * V * 9, scratch: 2 * 4 * rows * V };
+  },
   emit: (e, [hidden, table, classes, bias], attrs, types) => {
     const sizes = chunkSizes(e, e.shape(types[0]!.shape.slice(0, 1)), attrs);
     const split = (x: string): readonly string[] => e.node("Split", [x, sizes], { axis: 0 }, { outputs: attrs.chunks });
     const rows = split(classes!);
-    const parts = split(hidden!).map((h, i) => {
+    let before: string | undefined; // without an order ORT makes all chunks' logits first, and keeps them for the losses, which it leaves for last
+    const parts = split(hidden!).map((part, i) => {
+      const h = before === undefined ? part : after(e, part, before);
       const [logits] = e.node("Gemm", [h, table!, ...(bias === undefined ? [] : [bias])], { transB: 1 });
       const [odds] = e.node("Softmax", [logits!], { axis: -1 });
       const column = e.constant(i64([1]));
@@ -48,7 +56,8 @@ export const linearCrossEntropyOp: OpDef<ChunkAttrs> = {
       const [share] = e.node("Log", [e.node("ReduceMax", [odds!, column])[0]!]);
       const [losses] = e.node("Sub", [e.node("Sub", [top!, own!])[0]!, share!]);
       const [named] = e.node("Gather", [table!, rows[i]!], { axis: 0 });
-      const [slopes] = e.node("Gemm", [odds!, table!, named!], { beta: { float: -1 } });
+      const [slopes] = e.node("Gemm", [after(e, odds!, losses!), table!, named!], { beta: { float: -1 } });
+      before = slopes!;
       return [losses!, slopes!] as const;
     });
     return [0, 1].map(
@@ -61,6 +70,12 @@ export const linearCrossEntropyOp: OpDef<ChunkAttrs> = {
     );
   },
 };
+
+/** A matrix that cannot be had before another one is: reshaped to its own sizes (0 says "as it is"), which copies nothing. */
+function after(e: Emitter, matrix: string, other: string): string {
+  const [asItIs] = e.node("Min", [e.node("Shape", [other])[0]!, e.constant(i64([0, 0]))]);
+  return e.node("Reshape", [matrix, asItIs!])[0]!;
+}
 
 /** How many of L rows (int64 [1]) each chunk takes, int64 [chunks]: all of the same size, but for the last ones, which may be empty. */
 export function chunkSizes(e: Emitter, rows: string, { chunks, least }: ChunkAttrs): string {

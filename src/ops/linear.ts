@@ -1,5 +1,7 @@
 import type { Dim } from "../core/dims.js";
 import { apply1, type OpDef, type TensorType, type Value } from "../core/graph.js";
+import { sizeOf } from "../core/tensor.js";
+import type { ProductKind, Sized, Work } from "../core/work.js";
 import { scale } from "./elementwise.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
 
@@ -25,6 +27,11 @@ function productShape(op: string, a: TensorType, b: TensorType, { transA, transB
     );
   }
   return [rows, columns];
+}
+
+/** The work of a product whose inner size is K. */
+export function productWork(kind: ProductKind, y: Sized, K: number, scratch = 0): Work {
+  return { product: { kind, operations: 2 * K * sizeOf(y.shape) }, moved: 0, scratch };
 }
 
 /** Gradients of alpha·A·B by A and by B, each a product again. */
@@ -56,6 +63,7 @@ export const gemmOp: OpDef<ProductAttrs> = {
     return [{ dtype: "float32", shape }];
   },
   vjp: ({ inputs: [a, b, c], attrs, grad }) => [...productVjp(gemm, a!, b!, attrs, grad), ...(c === undefined ? [] : [grad])],
+  work: ([a], [y], { transA }) => productWork("f32", y!, a!.shape[transA ? 0 : 1]!),
   emit: (e, inputs, { transA, transB, alpha }) =>
     e.node("Gemm", inputs, { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } }),
 };
@@ -72,6 +80,7 @@ export const matmulOp: OpDef<ProductAttrs> = {
     return [{ dtype: "float32", shape: [...batch, ...productShape("matmul", a!, b!, attrs)] }];
   },
   vjp: ({ inputs: [a, b], attrs, grad }) => productVjp(matmul, a!, b!, attrs, grad),
+  work: ([a], [y], { transA }) => productWork("batched", y!, a!.shape.at(transA ? -2 : -1)!),
   emit: (e, inputs, { transA, transB, alpha }) =>
     e.node("FusedMatMul", inputs, { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } }, { domain: "com.microsoft" }),
 };

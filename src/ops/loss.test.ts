@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from "vitest";
-import { input, leaf, topological, type Value } from "../core/graph.js";
+import { type Emitter, input, leaf, topological, type Value } from "../core/graph.js";
 import { ones } from "../core/initializer.js";
 import { f32, i32 } from "../core/tensor.js";
 import { add } from "./elementwise.js";
@@ -81,4 +81,30 @@ describe("squaredErrorSum", () => {
     const shapes = { logits: ["L", 1], targets: ["L"] };
     expectGradient(await gradcheck(runtime, { inputs, shapes, build: ({ logits, targets }) => squaredErrorSum(logits!, targets!) }));
   });
+});
+
+it("makes a chunk's logits when the chunk before it is done with, and its slopes when its losses are there", () => {
+  const nodes = new Map<string, { readonly opType: string; readonly inputs: readonly string[] }>();
+  const emitter: Emitter = {
+    node(opType, inputs, _, { outputs = 1 } = {}) {
+      return Array.from({ length: outputs }, (_, i) => {
+        const name = `${opType}.${nodes.size}.${i}`;
+        nodes.set(name, { opType, inputs });
+        return name;
+      });
+    },
+    constant: () => "constant",
+    shape: () => "shape",
+  };
+  const rows = { dtype: "float32", shape: ["L", 1] } as const;
+  linearCrossEntropyOp.emit(emitter, ["hidden", "table", "classes"], { chunks: 3, least: 2 }, [rows, { ...rows, shape: ["L", 4] }]);
+  const behind = (name: string): ReadonlySet<string> => {
+    const found = new Set([name]);
+    for (const each of found) for (const before of nodes.get(each)?.inputs ?? []) found.add(before);
+    return found;
+  };
+  const products = [...nodes].filter(([, { opType }]) => opType === "Gemm").map(([name]) => name);
+  expect(products).toHaveLength(6); // logits and slopes of each chunk
+  for (const [i, product] of products.entries()) if (i > 0) expect(behind(product)).toContain(products[i - 1]);
+  for (const slopes of [1, 3, 5]) expect([...behind(products[slopes]!)].some((name) => name.startsWith("Log."))).toBe(true);
 });

@@ -1,5 +1,6 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { f32, i32, i64 } from "../core/tensor.js";
+import { bytesOf } from "../core/work.js";
 import { mul, sub } from "./elementwise.js";
 import { linearCrossEntropy } from "./linear-cross-entropy.js";
 import { reshape } from "./movement.js";
@@ -22,6 +23,7 @@ export const crossEntropyOp: OpDef<null> = {
     return [{ dtype: "float32", shape: [logits!.shape[0]!, 1] }];
   },
   vjp: ({ inputs: [logits, classes], grad }) => [mul(sub(softmax(logits!), oneHot(classes!, Number(logits!.shape[1]))), grad), null],
+  work: ([logits]) => ({ moved: 6 * bytesOf(logits!), scratch: bytesOf(logits!) }), // the log-softmax
   emit: (e, [logits, classes]) => {
     const [log] = e.node("LogSoftmax", [logits!], { axis: -1 });
     const [column] = e.node("Unsqueeze", [classes!, e.constant(i64([1]))]);

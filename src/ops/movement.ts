@@ -1,6 +1,7 @@
 import { type Dim, dim, dimAdd, dimMul } from "../core/dims.js";
 import { apply1, constant, type OpDef, type Value } from "../core/graph.js";
 import { f32, i64 } from "../core/tensor.js";
+import { bytesOf, noWork } from "../core/work.js";
 import { axisOf, sameShape, shapeError } from "./shapes.js";
 
 interface ShapeAttrs {
@@ -15,6 +16,7 @@ export const reshapeOp: OpDef<ShapeAttrs> = {
     return [{ dtype: x!.dtype, shape }];
   },
   vjp: ({ inputs: [x], grad }) => [reshape(grad, x!.shape)],
+  work: () => noWork,
   emit: (e, [x], { shape }) => e.node("Reshape", [x!, e.shape(shape)]),
 };
 
@@ -59,6 +61,7 @@ export const gatherOp: OpDef<null> = {
     return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
   },
   vjp: ({ inputs: [table, indices], grad }) => [apply1(scatterAddOp, [grad, indices!], { rows: table!.shape[0]! }), null],
+  work: (_, [rows]) => ({ moved: 2 * bytesOf(rows!), scratch: 0 }),
   emit: (e, inputs) => e.node("Gather", inputs, { axis: 0 }),
 };
 
@@ -129,6 +132,7 @@ export const sliceOp: OpDef<SliceAttrs> = {
     const parts = [...(start === 0 ? [] : [padding(start)]), grad, ...(end === whole ? [] : [padding(dimAdd(whole, dimMul(-1, end)))])];
     return [parts.length === 1 ? grad : concat(parts, axis)];
   },
+  work: (_, [part]) => ({ moved: 2 * bytesOf(part!), scratch: 0 }),
   emit: (e, [x], { axis, start, end }) => e.node("Slice", [x!, e.shape([start]), e.shape([end]), e.constant(i64([axis]))]),
 };
 

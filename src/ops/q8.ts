@@ -1,6 +1,6 @@
 import { apply1, type OpDef, type TensorType } from "../core/graph.js";
-import { f32, i64, type Tensor } from "../core/tensor.js";
-import { scaled } from "./linear.js";
+import { f32, i64, sizeOf, type Tensor } from "../core/tensor.js";
+import { productWork, scaled } from "./linear.js";
 import { expectInputs, sameShape, shapeError } from "./shapes.js";
 import { nearestInteger, type StoredMatrix, type WeightForm } from "./weight-form.js";
 
@@ -47,6 +47,7 @@ export const q8ProductOp: OpDef<Q8Attrs> = {
     null,
     ...inputs.slice(3).map(() => grad),
   ],
+  work: ([x], [y]) => productWork("q8", y!, x!.shape[1]!, sizeOf(x!.shape)), // a byte for each number of x, rounded
   emit: (e, [x, weight, scales, addend], { alpha }, [type]) => {
     const along = e.constant(i64([1]));
     const [highest] = e.node("ReduceMax", [x!, along], { keepdims: 0 });

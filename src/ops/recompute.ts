@@ -1,4 +1,5 @@
 import { apply, type OpDef, topological, type Value } from "../core/graph.js";
+import { noWork } from "../core/work.js";
 import { sameShape, shapeError } from "./shapes.js";
 
 /**
@@ -13,6 +14,7 @@ export const afterOp: OpDef<null> = {
     return [x!];
   },
   vjp: "unsupported",
+  work: () => noWork,
   emit: (e, [x, signal]) => e.node("Reshape", [x!, e.node("Shape", [signal!])[0]!]),
 };
 

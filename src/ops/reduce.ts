@@ -1,5 +1,6 @@
 import { apply1, type OpDef, type Value } from "../core/graph.js";
 import { i64 } from "../core/tensor.js";
+import { bytesOf } from "../core/work.js";
 import { mul, sub } from "./elementwise.js";
 import { expand } from "./movement.js";
 import { axisOf, expectInputs } from "./shapes.js";
@@ -30,6 +31,7 @@ export const softmaxOp: OpDef<{ readonly axis: number }> = {
     return [inputs[0]!];
   },
   vjp: ({ outputs: [y], attrs, grad }) => [mul(y!, sub(grad, sum(mul(grad, y!), [attrs.axis])))],
+  work: (_, [y]) => ({ moved: 5 * bytesOf(y!), scratch: 0 }), // the largest is found, the exponentials written, then scaled
   emit: (e, inputs, { axis }) => e.node("Softmax", inputs, { axis }),
 };
 

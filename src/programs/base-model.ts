@@ -27,6 +27,8 @@ export interface BaseModel {
   shape(path: string): readonly number[] | undefined;
   /** How the checkpoint stores a weight; undefined where it lacks it. */
   dtype(path: string): StoredDType | undefined;
+  /** Whether the checkpoint holds a weight as the float32 numbers that are read, so that reading makes no second copy. */
+  isPlain(path: string): boolean;
   /** How programs store the frozen matrices of linear layers. */
   readonly baseDtype: BaseDtype;
   /** A weight by its path in the model. Throws WeightError when it is missing or its shape is not the expected one. */
@@ -97,6 +99,10 @@ export async function openBaseModel(
     baseDtype,
     shape: (path) => source.tensors.get(nameOf(path) ?? "")?.shape,
     dtype: (path) => source.tensors.get(nameOf(path) ?? "")?.dtype,
+    isPlain(path) {
+      const stored = source.tensors.get(nameOf(path) ?? "");
+      return stored?.dtype === "F32" && stored.packed === undefined;
+    },
     async read(path, shape) {
       checkShapes(source, new Map([[path, shape]]), nameOf);
       return source.readFloat32(nameOf(path)!);

@@ -10,10 +10,12 @@ import type { Runtime } from "../runtime/session.js";
 import { taskNamed, tasks } from "../tasks/index.js";
 import type { Task } from "../tasks/task.js";
 import { attach, forwardGraph, newModules, survey, type TaskHead } from "./adapted-model.js";
-import type { BaseModel } from "./base-model.js";
+import type { BaseDtype } from "./base-dtype.js";
+import { type BaseModel, vocabularyOf } from "./base-model.js";
 import { longestText } from "./limits.js";
 import { estimateMemory, type MemoryEstimate } from "./memory.js";
 import { countParameters, paramsOf } from "./program.js";
+import { type BatchOptions, type TrainingPlan, trainingPlan } from "./training-plan.js";
 
 const refuse = (): Promise<never> => Promise.reject(new SessionError("this model was opened to be looked at, not to be run"));
 
@@ -92,6 +94,8 @@ export interface MethodSummary {
   readonly saved_modules: readonly string[];
   readonly trained_parameters: number;
   readonly total_parameters: number;
+  /** How the frozen matrices of linear layers would be stored. */
+  readonly base_dtype: BaseDtype;
   readonly memory: MemoryEstimate;
 }
 
@@ -161,12 +165,18 @@ export interface MethodQuestion {
   readonly task?: string | undefined;
   /** Labels of a fresh head; 2 by default. */
   readonly labels?: number | undefined;
-  readonly batch_size: number;
-  readonly max_length: number | null;
+  /** What decides the size and the work of a step. */
+  readonly options: BatchOptions;
+}
+
+/** A method on a model, before it is trained. */
+export interface PlannedMethod {
+  readonly summary: MethodSummary;
+  readonly plan: TrainingPlan;
 }
 
 /** What a method would attach to a model and train, and the memory that takes. Throws AttachError when it cannot attach. */
-export function inspectMethod(model: BaseModel, { method, config, task, labels, batch_size, max_length }: MethodQuestion): MethodSummary {
+export function inspectMethod(model: BaseModel, { method, config, task, labels, options }: MethodQuestion): PlannedMethod {
   const chosen = task === undefined ? tasks.find((each) => model.family.heads[each.name] !== undefined)! : taskNamed(task);
   const head = headFor(model, chosen, labels);
   const sites = survey(model, head);
@@ -177,7 +187,8 @@ export function inspectMethod(model: BaseModel, { method, config, task, labels, 
   const parametersAt = (site: LinearSite | TableSite): number =>
     added.reduce((total, { value, leaf }) => total + (leaf.path.startsWith(`${site.path}.`) ? sizeOf(value.shape.map(Number)) : 0), 0);
   const attached = [...sites.tables, ...sites.linears].filter((site) => parametersAt(site) > 0);
-  return {
+  const plan = trainingPlan(model, head, [attachment], options);
+  const summary = {
     method: method.name,
     task: chosen.name,
     config,
@@ -188,8 +199,10 @@ export function inspectMethod(model: BaseModel, { method, config, task, labels, 
     })),
     saved_modules: sites.headModules,
     ...countParameters(graph),
-    memory: estimateMemory(model, head, [attachment], { batch_size, max_length: longestText(model, max_length, [attachment]) }),
+    base_dtype: plan.base_dtype,
+    memory: estimateMemory(model, plan),
   };
+  return { summary, plan };
 }
 
 /** Looks at an adapter's files; its base model is not needed. Throws FileError, ConfigError or WeightError. */
@@ -227,7 +240,8 @@ function taskSummary(model: BaseModel, task: Task): TaskSummary {
 function headFor(model: BaseModel, task: Task, labels = 2): TaskHead {
   const output = model.family.heads[task.name]?.output;
   const outputs = output === undefined ? undefined : model.shape(output)?.[0];
-  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs, model.tokenizer) };
+  if (outputs !== undefined) return { task, target: task.targetOf(model.json, outputs, model.tokenizer), base: task.keepsHead };
+  if (task.keepsHead) return { task, target: { kind: "tokens", vocabulary: vocabularyOf(model) } };
   return { task, target: { kind: "classes", labels: Array.from({ length: labels }, (_, i) => `LABEL_${i}`) } };
 }
 

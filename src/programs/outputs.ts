@@ -4,9 +4,9 @@ import type { TaskHead } from "./adapted-model.js";
 import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
-const maxPlaces = 2048;
+export const maxPlaces = 2048;
 /** Numbers that a head may give for one batch where all of them are wanted, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
-const maxOutputs = 2 ** 22;
+export const maxOutputs = 2 ** 22;
 
 /**
  * Runs the program of an `outputGraph` over examples, in batches of similar length; the outputs stand in the examples' order. `whole` says that

@@ -1,7 +1,7 @@
 import { dimValue } from "../core/dims.js";
 import { feedName, type ParamLeaf, paramFeed, topological, type Value, type WeightLeaf } from "../core/graph.js";
 import { fillDropoutMask, keyOf } from "../core/random.js";
-import { type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
+import { bytesPer, type Feeds, f32, sizeOf, type Tensor } from "../core/tensor.js";
 import { type EmittedModel, emit } from "../onnx/emit.js";
 import { blockProductOp } from "../ops/block-product.js";
 import { validate } from "../ops/graph-check.js";
@@ -67,15 +67,53 @@ async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>
   const weights = weightsOf(outputs);
   if (model.runtime.weights === "inputs") {
     await model.keep(weights);
-    const matrices = use === "inference" ? new Set<WeightLeaf>() : factors(outputs);
-    const numbers = weights.reduce((total, { leaf, shape }) => total + (matrices.has(leaf) ? sizeOf(shape) : 0), 0);
-    const laidOut = use === "decoding" || numbers <= mostLaidOut;
+    const matrices = laidOutWeights(outputs, use);
     // a pass over one token is short: that each of its many norms' vectors is fed anew would be felt
     const vectors = new Set(use === "decoding" ? weights.filter(({ shape }) => shape.length === 1).map(({ leaf }) => leaf) : []);
-    return emit(outputs, (leaf) => ((laidOut && matrices.has(leaf)) || vectors.has(leaf) ? "kept" : undefined));
+    return emit(outputs, (leaf) => (matrices.has(leaf) || vectors.has(leaf) ? "kept" : undefined));
   }
   const baked = await model.stored(weights);
   return emit(outputs, (leaf) => baked[feedName(leaf)!]);
+}
+
+/** The frozen matrices that ORT lays out for a program's products, on Node. */
+export function laidOutWeights(outputs: Readonly<Record<string, Value>>, use: ProgramUse): ReadonlySet<WeightLeaf> {
+  if (use === "inference") return new Set();
+  const matrices = factors(outputs);
+  const numbers = weightsOf(outputs).reduce((total, { leaf, shape }) => total + (matrices.has(leaf) ? sizeOf(shape) : 0), 0);
+  return use === "decoding" || numbers <= mostLaidOut ? matrices : new Set();
+}
+
+/** Bytes of the frozen weights that a program reads. */
+export interface WeightBytes {
+  /** As the runtime keeps them. */
+  readonly kept: number;
+  /** Copies that ORT lays out, one for each product that reads a matrix. */
+  readonly laidOut: number;
+  /** Buffers from which those are made that are not kept as they were read. */
+  readonly converted: number;
+}
+
+/** Counts the frozen weights that a program reads, on Node. */
+export function weightBytes(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse): WeightBytes {
+  const matrices = laidOutWeights(outputs, use);
+  const nodes = new Set(topological(Object.values(outputs)).flatMap(({ source }) => (source.kind === "op" ? [source] : [])));
+  const bytes = ({ type }: Value): number => bytesPer[type.dtype] * sizeOf(type.shape.map(Number));
+  const sizes = new Map<string, number>();
+  let copies = 0;
+  for (const node of nodes)
+    for (const value of node.inputs) {
+      if (value.source.kind !== "weight") continue;
+      sizes.set(feedName(value.source)!, bytes(value));
+      if (matrices.has(value.source)) copies += bytes(value);
+    }
+  const converted = new Map(
+    weightsOf(outputs).flatMap(({ leaf, shape }) =>
+      leaf.part === undefined && model.isPlain(leaf.path) ? [] : [[leaf.path, bytesPer.float32 * sizeOf(leaf.part?.shape ?? shape)]],
+    ),
+  );
+  const total = (numbers: Iterable<number>): number => [...numbers].reduce((sum, each) => sum + each, 0);
+  return { kept: total(sizes.values()), laidOut: copies, converted: total(converted.values()) };
 }
 
 /** The frozen weights that are read by nothing but matrix products of which ORT lays the matrices out: in float32, or in blocks of 8 bits. */
