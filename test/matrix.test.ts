@@ -110,7 +110,7 @@ const settings: Readonly<Record<string, Settings>> = {
         scaling: "channel",
         non_linearity: "tanh",
       },
-      { ...bottleneckPresets.compacter, phm_dim: 2, reduction_factor: 4, factorized_phm_rule: true, phm_init_range: 2 },
+      { ...bottleneckPresets.compacter, phm_dim: 2, reduction_factor: 4, factorized_phm_rule: true, phm_init_range: 1 },
     ],
     dropout: { reduction_factor: 4, dropout: 0.3, init_weights: "houlsby" },
     merges: false,

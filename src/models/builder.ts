@@ -20,22 +20,12 @@ import type {
   WeightSite,
 } from "../methods/method.js";
 import { isSaved, savedModules } from "../methods/targets.js";
-import {
-  attend,
-  attentionMask,
-  type HeadPlaces,
-  headPlaces,
-  mergeHeads,
-  slotMask,
-  splitHeads,
-  stripMask,
-  textMean,
-} from "../ops/attention.js";
-import { cachedAttention } from "../ops/cached-attention.js";
+import { textMean } from "../ops/attention.js";
 import { add, mul } from "../ops/elementwise.js";
 import { concat, gather, reshape } from "../ops/movement.js";
 import { layerNorm, rmsNorm } from "../ops/norm.js";
 import type { StoredMatrix, WeightForm } from "../ops/weight-form.js";
+import { PackedAttention } from "./attention.js";
 import type { AttentionOptions, BuilderOptions, LinearOptions } from "./builder-options.js";
 import { floatProduct, storedProduct } from "./products.js";
 
@@ -61,15 +51,15 @@ export class ModelBuilder {
   readonly #layerInputs: Value[] = [];
   readonly #missing: string[] = [];
   readonly #made = new Set<string>();
-  /** Keys that methods put in front of each text's own in attention. */
-  readonly #keysAhead: number;
-  readonly #masks = new Map<string, Value>();
-  readonly #places = new Map<string, HeadPlaces>();
+  readonly #attention: PackedAttention;
 
   constructor(options: BuilderOptions) {
     this.batch = options.batch;
     this.#options = options;
-    this.#keysAhead = layoutOf(options.attachments).positionOffset;
+    this.#attention = new PackedAttention(options.batch, {
+      keysAhead: layoutOf(options.attachments).positionOffset,
+      ownKeysOnly: options.attachments.every(({ method }) => method.keyValue === undefined),
+    });
   }
 
   /** What was announced. Throws WeightError that lists all weights which the checkpoint lacks and nothing else brings. */
@@ -277,31 +267,18 @@ export class ModelBuilder {
     const { heads, kvHeads = heads, dropout, causal = false, window = null } = options;
     const site: AttentionSite = { path, layer, heads: kvHeads, queryHeads: heads, headDim: Number(k.shape[1]) / kvHeads };
     this.#attentions.push(site);
-    const wide = q.shape[0] === "T";
-    const strips = wide && this.#canUseStrips();
-    const own = this.#headPlaces(kvHeads, strips);
-    const fresh = { key: splitHeads(k, own), value: splitHeads(v, own) };
-    const past = this.#past(site);
-    const known = past === undefined ? fresh : { key: concat([past.key, fresh.key], 2), value: concat([past.value, fresh.value], 2) };
-    const kv = this.#options.attachments.reduce(
-      (before, { method, config, plan }) => method.keyValue?.(site, before, this.#scope(path), plan, config) ?? before,
-      known,
-    );
+    const change = (known: KeyValue): KeyValue =>
+      this.#options.attachments.reduce(
+        (kv, { method, config, plan }) => method.keyValue?.(site, kv, this.#scope(path), plan, config) ?? kv,
+        known,
+      );
     const drop = (p: Value): Value => this.dropout(`${path}.probabilities`, p, dropout);
-    if (past !== undefined && kv === known) {
-      const mask = this.#attentionMask(causal, window, false);
-      const places = reshape(this.batch.padIndex, ["B", "S"]);
-      const { context, ...all } = cachedAttention({ q, k, v }, mask, past, places, this.batch.tokenIndex, { heads, kvHeads });
-      this.#keepPresent(layer, all);
-      return context;
+    const { context, present } = this.#attention.attend(site, { q, k, v }, { causal, window }, change, drop);
+    if (present !== undefined) {
+      this.#present.set(presentName(pastName(layer, "key"))!, present.key);
+      this.#present.set(presentName(pastName(layer, "value"))!, present.value);
     }
-    if (past !== undefined) this.#keepPresent(layer, known);
-    if (wide) {
-      const places = this.#headPlaces(heads, strips);
-      return mergeHeads(attend(splitHeads(q, places), kv.key, kv.value, this.#attentionMask(causal, window, strips), drop), places);
-    }
-    const one = reshape(q, ["B", heads, 1, site.headDim]);
-    return reshape(attend(one, kv.key, kv.value, this.#attentionMask(false, null, false), drop), q.shape);
+    return context;
   }
 
   /** A sub-layer's output h joins the residual, both [T, D]; `finish` is the norm after the sum, or identity. */
@@ -334,45 +311,6 @@ export class ModelBuilder {
         return value;
       },
     };
-  }
-
-  /** Whether attention may take several texts at once: where keys are the texts' own and none are cached, a method's or by text. */
-  #canUseStrips(): boolean {
-    return this.batch.cache === undefined && this.#options.attachments.every(({ method }) => method.keyValue === undefined);
-  }
-
-  #headPlaces(heads: number, strips: boolean): HeadPlaces {
-    const name = `${heads} ${strips}`;
-    const places = this.#places.get(name) ?? headPlaces(strips ? this.batch.strips : this.batch, heads);
-    this.#places.set(name, places);
-    return places;
-  }
-
-  /** A layer's cached keys and values, where the batch continues texts. */
-  #past({ layer, heads, headDim }: AttentionSite): KeyValue | undefined {
-    const { cache } = this.batch;
-    if (cache === undefined) return undefined;
-    return { key: cache.past(layer, "key", heads, headDim), value: cache.past(layer, "value", heads, headDim) };
-  }
-
-  /** Announces a layer's keys and values, those of the batch behind the cached. */
-  #keepPresent(layer: number, { key, value }: KeyValue): void {
-    this.#present.set(presentName(pastName(layer, "key"))!, key);
-    this.#present.set(presentName(pastName(layer, "value"))!, value);
-  }
-
-  #attentionMask(causal: boolean, window: number | null, strips: boolean): Value {
-    const { cache } = this.batch;
-    const name = `${causal} ${window} ${strips}`;
-    const make = (): Value =>
-      strips
-        ? stripMask(this.batch.strips, { causal, window })
-        : cache === undefined
-          ? attentionMask(this.batch, { causal, window, ahead: this.#keysAhead })
-          : slotMask(cache, window);
-    const mask = this.#masks.get(name) ?? make();
-    this.#masks.set(name, mask);
-    return mask;
   }
 
   #savedModules(): readonly string[] {

@@ -69,7 +69,7 @@ type Graph = Readonly<Record<string, Value>>;
 /** The sizes of a few of a batch's texts. */
 function partOf({ B, S, R, L }: Sizes): Sizes {
   const texts = Math.max(1, Math.min(B!, Math.floor(timedPlaces / S!)));
-  return { B: texts, S: S!, T: texts * S!, R: (R! / B!) * texts, L: L === B ? texts : Math.min(L!, timedRows) };
+  return { B: texts, S: S!, A: texts, W: S!, T: texts * S!, R: (R! / B!) * texts, L: L === B ? texts : Math.min(L!, timedRows) };
 }
 
 /**

@@ -89,7 +89,7 @@ test("a loss row for each token of a language model, for some where tokens are c
 
 test("virtual tokens are places in the batch, but no ids and no loss rows", async () => {
   const { plan } = await estimated({ model: llama, task: "text-generation", method: "prompt", options: { max_length: 10 } });
-  expect(plan.sizes).toEqual({ B: 4, S: 30, T: 120, R: 40, L: 40 });
+  expect(plan.sizes).toEqual({ B: 4, S: 30, A: 4, W: 30, T: 120, R: 40, L: 40 });
 });
 
 test("a budget of tokens takes the place of the batch size, and no text is longer", async () => {

@@ -47,7 +47,7 @@ export function trainingPlan(model: BaseModel, head: TaskHead, attachments: read
   const sizesOf = (texts: number, mostRead: number): Sizes => {
     const S = text + virtualTokens;
     const L = onePerText ? texts : Math.min(mostRead, Math.ceil(lossShare * texts * text));
-    return { B: texts, S, T: texts * S, R: texts * text, L };
+    return { B: texts, S, A: texts, W: S, T: texts * S, R: texts * text, L }; // texts of one length share no rows in attention
   };
   const evaluated = Math.max(1, Math.floor(maxPlaces / (text + virtualTokens)));
   return {
