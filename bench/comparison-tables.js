@@ -1,6 +1,6 @@
 /** Reports of `peft compare` on several data sets, as tables of methods × sets. */
 
-/** @typedef {import("../dist/compare/report.js").Comparison} Comparison */
+/** @typedef {import("../src/compare/report.js").Comparison} Comparison */
 /** @typedef {{ readonly name: string; readonly report: Comparison }} Report */
 
 const level = 0.05;

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { holdOut } from "../dist/data/split.js";
+import { built } from "./built.js";
 import { comparisonTables } from "./comparison-tables.js";
 
 const usage = `node bench/comparison.js --data FOLDER --out FOLDER [options]      (after npm run build)
@@ -70,6 +70,7 @@ if (data === undefined || out === undefined) {
   process.exit(2);
 }
 
+const { holdOut } = /** @type {typeof import("../src/data/split.js")} */ (await built("data/split.js"));
 const peft = fileURLToPath(new URL("../dist/cli/main.js", import.meta.url));
 const chosen = values.only?.split(",") ?? Object.keys(sets);
 for (const name of chosen) {
