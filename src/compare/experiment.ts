@@ -4,8 +4,12 @@ import { AttachError, ConfigError, ModelError, NumericError } from "../errors.js
 import { type Bench, type CellResult, type Contestant, drawRows, labelsOf, runCell, trainOnce } from "./cell.js";
 import { type Cell, cellName, estimateSeconds, rounds, type Timing, workOf } from "./plan.js";
 
-/** Learning rates that the search tries, as multiples of the method's default. */
-export const gridFactors = [0.3, 1, 3] as const;
+/**
+ * Learning rates that the search tries, as multiples of the method's default: three for each method. The last follows the better of the first two,
+ * since short trainings want higher rates than long ones, and a rate at the edge of what was tried says little of the method.
+ */
+const firstFactors = [1, 3] as const;
+const lastFactor = { lower: 0.3, higher: 10 } as const;
 /** Share of the search's rows that it is judged on. */
 const searchHeldShare = 0.25;
 /** With fewer rows than this there is no search: the method's default stands. */
@@ -199,7 +203,12 @@ async function* searchOf(
     ? holdOut(rows.rows.length, searchHeldShare, 0, labelsOf(head.task, head.target.kind === "classes", rows))
     : { train: [], held: [] };
   const tried: { learning_rate: number; loss: number | null }[] = [];
-  for (const factor of enough ? gridFactors : []) {
+  const best = (): SearchResult["tried"][number] | undefined =>
+    tried
+      .filter(({ loss }) => loss !== null)
+      .reduce<(typeof tried)[number] | undefined>((a, b) => (a === undefined || b.loss! < a.loss! ? b : a), undefined);
+  for (let trial = 0; enough && trial < 3; trial++) {
+    const factor = firstFactors[trial] ?? (best() !== undefined && best() === tried[1] ? lastFactor.higher : lastFactor.lower);
     const learning_rate = Number((own * factor).toPrecision(2));
     const data = { rows: someRows(rows, split.train), evalRows: someRows(rows, split.held), learning_rate, seed: 0 };
     try {
@@ -213,14 +222,9 @@ async function* searchOf(
       tried.push({ learning_rate, loss: null });
     }
   }
-  const finite = tried.filter((each): each is { learning_rate: number; loss: number } => each.loss !== null);
-  const best = finite.reduce<{ learning_rate: number; loss: number } | undefined>(
-    (a, b) => (a === undefined || b.loss < a.loss ? b : a),
-    undefined,
-  );
   const result: SearchResult = {
     method: contestant.name,
-    learning_rate: best?.learning_rate ?? own,
+    learning_rate: best()?.learning_rate ?? own,
     tried,
     rows: split.train.length,
     held_rows: split.held.length,

@@ -24,6 +24,7 @@ describe("the Markdown report", () => {
     expect(text).toContain("fuse took no part: it composes adapters");
     expect(text).toContain("The budget had no room for 1 cell: 60 rows with seed 2");
     expect(text).toContain("Energy of training: estimated: CPU seconds at 12 W a core");
+    expect(text).toContain("lora: the highest learning rate tried was the best");
     expect(text).toContain('"drop_order"');
   });
 });

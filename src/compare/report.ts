@@ -78,6 +78,14 @@ export function testTable({ tests }: Findings): { readonly heads: readonly strin
   };
 }
 
+/** A sentence on the methods for which no higher learning rate was tried than the one that was taken. */
+function highest(searches: Findings["searches"]): readonly string[] {
+  const names = searches.flatMap(({ method, learning_rate, tried }) =>
+    tried.length > 0 && tried.every((each) => each.learning_rate <= learning_rate) ? [method] : [],
+  );
+  return names.length === 0 ? [] : [`${names.join(", ")}: the highest learning rate tried was the best, a higher one may be better still.`];
+}
+
 /** What the figures do and do not show, a sentence each. */
 export function cautions({ findings, setup }: Comparison): readonly string[] {
   const { energy: counted, searches, dropped, refused, outcome } = findings;
@@ -87,6 +95,7 @@ export function cautions({ findings, setup }: Comparison): readonly string[] {
     searches.some(({ tried }) => tried.length > 0)
       ? "Each method's learning rate is the best of three tried on held-out training rows in a short training; longer ones may want lower rates."
       : "No learning rate was searched for: each method has its default.",
+    ...highest(searches),
     "Methods run with their default settings; other ranks, sizes or targets may change the order.",
     "Times hold for this machine and what else ran on it. Peak memory is the whole process's, base model included, and may hold what earlier cells left.",
     ...(counted === null ? [] : [`Energy of training: ${counted.how}; CO₂ at ${setup.grid_factor} g a kilowatt-hour.`]),

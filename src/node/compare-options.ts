@@ -49,7 +49,7 @@ export const compareOptions = z.strictObject({
     .min(0)
     .default(512)
     .describe(
-      "training rows for the search of each method's learning rate (0.3, 1 and 3 times its default, by the loss on a quarter of them)",
+      "training rows for the search of each method's learning rate (1 and 3 times its default, then 10 or 0.3 times, by the loss on a quarter of them)",
     ),
   resamples: positive.default(1000).describe("bootstrap resamples behind each interval"),
   watts_per_core: z.number().positive().default(defaultWattsPerCore).describe("watts of a busy core, where energy must be estimated"),
