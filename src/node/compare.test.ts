@@ -82,6 +82,11 @@ describe("a comparison", () => {
       ["head", 3],
       ["lora", 3],
     ]);
+    for (const { tried } of again.result.comparison.findings.searches) {
+      const [own, more, last] = tried.map(({ learning_rate, loss }) => ({ rate: learning_rate, loss: loss ?? Number.POSITIVE_INFINITY }));
+      expect(more!.rate / own!.rate).toBeCloseTo(3);
+      expect(last!.rate / own!.rate).toBeCloseTo(more!.loss < own!.loss ? 10 : 0.3);
+    }
     expect(told(again.events)).toEqual(["lora 48", "head 48", "lora 24", "head 24"].map((name) => `cell ${name} again`));
   });
 
