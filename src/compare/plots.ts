@@ -103,6 +103,12 @@ export function curvePlot(curves: readonly CurvePoint[], headline: string, looks
       .filter((point) => point.size === size)
       .reduce((a, b) => ((headline === "loss" ? b.value! < a.value! : b.value! > a.value!) ? b : a)).method;
   const sizes = [...new Set(points.map(({ size }) => size))].sort((a, b) => a - b);
+  const ends = methods.map((method) => points.findLast((point) => point.method === method)!);
+  const reach = points.flatMap(({ low, high, value }) => [low ?? value!, high ?? value!]);
+  const heights = spread(
+    ends.map(({ value }) => value!),
+    (Math.max(...reach) - Math.min(...reach)) * labelShare,
+  );
   return drawn("Learning curves", `Ahead with each number of training rows: ${sizes.map((size) => `${size}: ${best(size)}`).join(", ")}.`, {
     x: { type: "log", label: "training rows →", grid: true, ticks: sizes, tickFormat: (value: number) => String(value) },
     y: { label: `↑ ${headline}`, grid: true, nice: true },
@@ -114,9 +120,9 @@ export function curvePlot(curves: readonly CurvePoint[], headline: string, looks
         Plot.areaY(own, { x: "size", y1: "low", y2: "high", fill: colour, fillOpacity: 0.12 }),
         Plot.line(own, { x: "size", y: "value", stroke: colour, strokeWidth: 2 }),
         Plot.dot(own, { x: "size", y: "value", stroke: colour, fill: "white", symbol, r: 4 }),
-        Plot.text(own.slice(-1), {
+        Plot.text([{ method, size: own.at(-1)!.size, height: heights[methods.indexOf(method)]! }], {
           x: "size",
-          y: "value",
+          y: "height",
           text: "method",
           dx: 8,
           textAnchor: "start",
@@ -129,6 +135,34 @@ export function curvePlot(curves: readonly CurvePoint[], headline: string, looks
   });
 }
 
+/** A label's height as a share of the curves' plot. */
+const labelShare = 0.055;
+
+/** Where labels stand that belong at `values`: as near to them as can be (least squares) with at least `gap` between any two, in the same order. */
+export function spread(values: readonly number[], gap: number): readonly number[] {
+  const order = values.map((_, i) => i).sort((a, b) => values[a]! - values[b]!);
+  const blocks: { sum: number; members: number[] }[] = [];
+  for (const [rank, i] of order.entries()) {
+    let block = { sum: values[i]! - rank * gap, members: [i] };
+    for (
+      let last = blocks.at(-1);
+      last !== undefined && last.sum / last.members.length > block.sum / block.members.length;
+      last = blocks.at(-1)
+    ) {
+      blocks.pop();
+      block = { sum: last.sum + block.sum, members: [...last.members, ...block.members] };
+    }
+    blocks.push(block);
+  }
+  const flat = blocks.flatMap(({ sum, members }) => members.map((i) => ({ i, height: sum / members.length })));
+  const places: number[] = [];
+  for (const [rank, { i, height }] of flat.entries()) places[i] = height + rank * gap;
+  return places;
+}
+
+/** Of figures that lie further apart than this the small ones would be no bars to speak of: they are points on a logarithmic axis. */
+const widest = 50;
+
 /** Bars of one figure for each method. */
 export function barPlot(
   title: string,
@@ -139,29 +173,27 @@ export function barPlot(
 ): Figure {
   const data = methods.map((each) => ({ method: each.method, value: value(each) })).sort((a, b) => a.value - b.value);
   const shown = (number: number): string => (number >= 100 ? number.toFixed(0) : number.toPrecision(3));
+  const logarithmic = data.length > 0 && data[0]!.value > 0 && data.at(-1)!.value > widest * data[0]!.value;
+  const places = { x: "value", y: "method", fill: ({ method }: { method: string }) => looks.get(method)!.colour } as const;
   return drawn(title, `In ${unit}: ${data.map((each) => `${each.method} ${shown(each.value)}`).join(", ")}.`, {
     height: 60 + 26 * data.length,
     marginLeft: 100,
     marginRight: 48,
-    x: { label: `${unit} →`, grid: true, zero: true, nice: true },
+    x: logarithmic
+      ? { type: "log", label: `${unit}, logarithmic →`, grid: true, nice: true, ticks: 4, tickFormat: "~g" }
+      : { label: `${unit} →`, grid: true, zero: true, nice: true },
     y: { label: null, domain: data.map(({ method }) => method) },
     marks: [
-      Plot.barX(data, {
-        x: "value",
-        y: "method",
-        fill: (each: { method: string }) => looks.get(each.method)!.colour,
-        insetTop: 2,
-        insetBottom: 2,
-      }),
+      logarithmic ? Plot.dot(data, { ...places, r: 5 }) : Plot.barX(data, { ...places, insetTop: 2, insetBottom: 2 }),
       Plot.text(data, {
         x: "value",
         y: "method",
         text: (each: { value: number }) => shown(each.value),
-        dx: 4,
+        dx: logarithmic ? 9 : 4,
         textAnchor: "start",
         fill: "#222",
       }),
-      Plot.ruleX([0]),
+      ...(logarithmic ? [] : [Plot.ruleX([0])]),
     ],
   });
 }

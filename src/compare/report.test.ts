@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
 import { describe, expect, it } from "vitest";
-import { looksOf } from "./plots.js";
+import { looksOf, spread } from "./plots.js";
 import { markdownReport } from "./report.js";
 import { htmlReport } from "./report-html.js";
 import { madeUpComparison } from "./summary.fixture.js";
@@ -27,6 +27,12 @@ describe("the Markdown report", () => {
     expect(text).toContain("lora: the highest learning rate tried was the best");
     expect(text).toContain('"drop_order"');
   });
+});
+
+it("labels stand where they belong, apart from each other", () => {
+  expect(spread([3, 1, 2], 0.5)).toEqual([3, 1, 2]);
+  expect(spread([5, 5, 0], 2)).toEqual([4, 6, 0]);
+  expect(spread([1, 1.2, 1.1, 9], 1)).toEqual([0.1, 2.1, 1.1, 9].map((height) => expect.closeTo(height, 9)));
 });
 
 describe("the HTML report", () => {

@@ -16,7 +16,7 @@ export function size(bytes: number): string {
 
 /** Seconds in words, from microseconds to minutes. */
 export function time(seconds: number): string {
-  const sign = seconds < 0 ? "−" : "";
+  const sign = seconds < -5e-5 ? "−" : ""; // no sign before 0.0 ms
   const value = Math.abs(seconds);
   if (value < 1) return `${sign}${(1000 * value).toFixed(value < 0.1 ? 1 : 0)} ms`;
   return value < 120 ? `${sign}${value.toFixed(1)} s` : `${sign}${(value / 60).toFixed(1)} min`;
