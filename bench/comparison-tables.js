@@ -90,10 +90,10 @@ function costs({ name, report: { findings, setup } }) {
     each.train_seconds.toFixed(1),
     each.peak_memory_bytes === null ? "–" : (each.peak_memory_bytes / 1e6).toFixed(0),
     (1e3 * each.latency_p50_seconds).toFixed(1),
-    `${(1e3 * each.load_seconds).toFixed(0)} / ${(1e3 * each.switch_seconds).toFixed(1)}`,
+    `${(1e3 * each.load_seconds).toFixed(0)} / ${(Math.round(1e4 * each.switch_seconds) / 10 + 0).toFixed(1)}`,
     each.joules.toFixed(0),
   ]);
-  return `### ${name}\n\n${findings.methods[0]?.size} training rows, ${setup.threads ?? "all"} threads; energy ${findings.energy?.measured === true ? "measured" : "estimated"}.\n\n${markdown(heads, rows)}`;
+  return `### ${name}\n\n${findings.methods[0]?.size} training rows, ${setup.threads === 1 ? "one thread" : `${setup.threads ?? "all"} threads`}; energy ${findings.energy?.measured === true ? "measured" : "estimated"}.\n\n${markdown(heads, rows)}`;
 }
 
 /** @param {Report} report */
