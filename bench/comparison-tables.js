@@ -17,12 +17,15 @@ export function comparisonTables(reports) {
       .join();
   const groups = [...new Set(reports.map(methodsOf))].map((methods) => reports.filter((each) => methodsOf(each) === methods));
   return [
-    ...groups.flatMap((group) => [
-      `## Scores with ${sizes(group, (curve) => Math.max(...curve))} training rows\n\n${scores(group)}`,
-      ...(group.some(({ report }) => new Set(report.findings.curves.map(({ size }) => size)).size > 1)
-        ? [`## Scores with ${sizes(group, (curve) => Math.min(...curve))} training rows\n\n${fewRows(group)}`]
-        : []),
-    ]),
+    ...groups.flatMap((group) => {
+      const several = group.filter(({ report }) => new Set(report.findings.curves.map(({ size }) => size)).size > 1);
+      return [
+        `## Scores with ${sizes(group, (curve) => Math.max(...curve))} training rows\n\n${scores(group)}`,
+        ...(several.length === 0
+          ? []
+          : [`## Scores with ${sizes(several, (curve) => Math.min(...curve))} training rows\n\n${fewRows(several)}`]),
+      ];
+    }),
     `## Costs\n\n${reports.map(costs).join("\n\n")}`,
     `## In words\n\n${reports.map(words).join("\n\n")}`,
   ]
