@@ -36,6 +36,11 @@ export interface Program {
  */
 export type ProgramUse = "training" | "decoding" | "inference";
 
+/** How a training program is used: one that recomputes its layers is there to save memory, so no matrices are laid out for it. */
+export function trainingUse(recompute: boolean): ProgramUse {
+  return recompute ? "inference" : "training";
+}
+
 /**
  * Numbers in matrices that training lays out for speed: each is then held three times, as it is and for the products forward and backward. It saves
  * about a tenth of a step's time.

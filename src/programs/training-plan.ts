@@ -6,7 +6,7 @@ import type { BaseDtype } from "./base-dtype.js";
 import type { BaseModel } from "./base-model.js";
 import { longestText } from "./limits.js";
 import { maxOutputs, maxPlaces } from "./outputs.js";
-import { type ProgramUse, storesMatrices } from "./program.js";
+import { type ProgramUse, storesMatrices, trainingUse } from "./program.js";
 import type { Sizes } from "./work.js";
 
 /** The training options that decide what a step takes, in their names there. */
@@ -55,7 +55,7 @@ export function trainingPlan(model: BaseModel, head: TaskHead, attachments: read
     graph,
     evaluation: outputGraph(stored, head, attachments),
     evaluationSizes: sizesOf(evaluated, Math.floor(maxOutputs / (keep?.width ?? head.task.outputs(head.target)))),
-    use: recompute ? "inference" : "training",
+    use: trainingUse(recompute),
     sizes: sizesOf(rows, Number.POSITIVE_INFINITY),
     base_dtype: storesMatrices(graph) ? stored.baseDtype : "f32",
     batch_size: rows,
