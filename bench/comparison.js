@@ -22,7 +22,7 @@ const usage = `node bench/comparison.js --data FOLDER --out FOLDER [options]    
   --tables FILE             also writes the tables of all reports in OUT below the line "${"<!-- tables -->"}" of FILE`;
 
 const encoders = "lora,seq_bn,prefix,prompt,p-tuning,bitfit,ia3,head,full";
-const short = ["--methods", encoders, "--train-sizes", "100,500", "--min-steps", "40", "--search-rows", "256", "--max-length", "128"];
+const short = ["--methods", encoders, "--train-sizes", "100,500", "--min-steps", "40", "--max-length", "128"];
 const long = [
   "--methods",
   "lora,ia3,prefix",

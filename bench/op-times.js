@@ -63,8 +63,8 @@ const products = new Map([
  */
 function productOf(op, a, output) {
   const kind = products.get(op);
-  if (kind === undefined) return undefined;
   const size = (/** @type {readonly number[]} */ shape) => shape.reduce((product, each) => product * each, 1);
+  if (kind === undefined || size(output) === 0) return undefined; // a batch whose texts all share rows has no other attention
   const [M = 1, N = 1] = output.slice(-2);
   const batch = size(output) / (M * N);
   const K = size(a) / (batch * M); // profiles leave out the second matrix where it was laid out beforehand

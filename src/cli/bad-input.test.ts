@@ -24,6 +24,8 @@ beforeAll(async () => {
   await writeFile(at("broken.jsonl"), jsonl(tinyRows(12)).replace(/^((?:.*\n){6}).*\n/, '$1{"text": "half a row, "label": "card"}\n'));
   await writeFile(at("texts.jsonl"), jsonl(tinyRows(12).map(({ text, label }) => ({ texts: text, label }))));
   await writeFile(at("named.jsonl"), jsonl(tinyRows(12).map(({ text, label }) => ({ utterance: text, intent: label }))));
+  await writeFile(at("half-named.jsonl"), jsonl(tinyRows(12).map(({ text, label }) => ({ text, intent: label }))));
+  await writeFile(at("only-text.jsonl"), jsonl(tinyRows(12).map(({ text }) => ({ text }))));
   await writeFile(at("one-label.jsonl"), jsonl(tinyRows(12).map(({ text }) => ({ text, label: "card" }))));
   await writeFile(at("new-label.jsonl"), jsonl([...tinyRows(4), { text: "the post is late", label: "post" }]));
   await writeFile(at("unknown-key.yaml"), "epochs: 2\nlerning_rate: 1e-3\n");
@@ -86,7 +88,21 @@ const cases: readonly BadInput[] = [
     args: `${train} --data {named.jsonl}`,
     code: 1,
     error: /the columns of .*named\.jsonl \(utterance, intent\) fit no task/,
-    hint: /--map/,
+    hint: /--map text=utterance/,
+  },
+  {
+    what: "one column of a task under another name",
+    args: `${train} --data {half-named.jsonl}`,
+    code: 1,
+    error: /the columns of .*half-named\.jsonl \(text, intent\) fit no task/,
+    hint: /--map label=intent/,
+  },
+  {
+    what: "columns that are a part of what a task needs",
+    args: `${train} --data {only-text.jsonl}`,
+    code: 1,
+    error: /the columns of .*only-text\.jsonl \(text\) fit no task/,
+    hint: /^tasks need text-classification: text, label;/,
   },
   {
     what: "a map to a column that is not there",

@@ -3,7 +3,7 @@ import { type GroupReport, groupReport, groupsOf, leastGroupRows } from "../comp
 import { readRows } from "../data/read-rows.js";
 import type { RowTable } from "../data/rows.js";
 import { DataError } from "../errors.js";
-import { exactMatch } from "../generate/exact-match.js";
+import { judgeAnswers } from "../generate/answers.js";
 import { generationFields } from "../generate/options.js";
 import { checkScope, type Task } from "../tasks/task.js";
 import { trainingOptions } from "../train/options.js";
@@ -26,7 +26,9 @@ const flagShape = {
   generate: z
     .boolean()
     .default(false)
-    .describe("also generate each row's answer and compare it with the completion: the metric exact_match"),
+    .describe(
+      "also generate each row's answer and compare it with the completion: exact_match, of JSON objects valid_json and field_f1 too",
+    ),
   max_new_tokens: generationFields.max_new_tokens,
   batch_size: z.number().int().positive().default(8).describe("rows whose answers are generated together"),
 };
@@ -62,7 +64,7 @@ export const evaluateVerb = verb({
         output.note(`${output.notePaint.yellow("note")}: of ${cutOff} of ${examples.length} rows all that was to be judged is cut off`);
       const outputs = await ready.run(examples);
       const { loss, metrics: judged } = task.evaluate(outputs, examples, target);
-      const metrics = options.generate ? { ...judged, exact_match: await exactMatchOf(output, ready, rows, options) } : judged;
+      const metrics = options.generate ? { ...judged, ...(await judgedAnswers(output, ready, rows, options)) } : judged;
       const seconds = (performance.now() - began) / 1000;
       const report = groups === undefined ? undefined : groupReport({ task, target, examples, outputs }, options.group!, groups);
       output.emit({ task: task.name, rows: examples.length, loss, metrics, seconds, ...(report === undefined ? {} : { groups: report }) });
@@ -75,14 +77,14 @@ export const evaluateVerb = verb({
   },
 });
 
-async function exactMatchOf(
+async function judgedAnswers(
   output: Output,
   ready: OpenPredictor,
   rows: RowTable,
   { max_new_tokens, batch_size: batchSize }: { readonly max_new_tokens: number; readonly batch_size: number },
-): Promise<number> {
+): Promise<Readonly<Record<string, number>>> {
   const onProgress = (done: number): void => output.progress(`${done} of ${rows.rows.length} answers`);
-  return exactMatch(await ready.decoder(), rows, max_new_tokens, { batchSize, onProgress });
+  return judgeAnswers(await ready.decoder(), rows, max_new_tokens, { batchSize, onProgress });
 }
 
 /** The groups' headline metric with its intervals, and the gaps, as people read them. */

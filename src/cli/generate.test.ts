@@ -146,6 +146,13 @@ describe("peft evaluate --generate", () => {
     const without = (await peft(args)).json()[0]! as { metrics: Record<string, number> };
     expect(Object.keys(without.metrics)).not.toContain("exact_match");
   });
+
+  it("adds how far answers agree with completions that are JSON objects", async () => {
+    await writeFile(at("objects.jsonl"), lines([{ prompt: "the film", completion: '{"a": 1}' }]));
+    const args = ["evaluate", "--model", at("model"), "--task", "text-generation", "--data", at("objects.jsonl"), "--json"];
+    const { metrics } = (await peft([...args, "--generate", "--max-new-tokens", "4"])).json()[0]! as { metrics: Record<string, number> };
+    expect(metrics).toMatchObject({ exact_match: 0, valid_json: 0, field_f1: 0 });
+  });
 });
 
 describe("peft chat", () => {

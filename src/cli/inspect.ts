@@ -17,6 +17,7 @@ import { nodeRuntime } from "../runtime/node.js";
 import { trainingOptions } from "../train/options.js";
 import { predictStepTime, type StepTime } from "../train/step-time.js";
 import { readSettings } from "./flags.js";
+import { modelFlags } from "./model-flags.js";
 import type { Output } from "./output.js";
 import { printProgress } from "./progress.js";
 import { verb } from "./verb.js";
@@ -52,11 +53,13 @@ export const inspectVerb = verb({
       .boolean()
       .default(false)
       .describe("with --method: time this machine for a few seconds and predict how long a training step takes"),
+    threads: modelFlags.threads.describe("threads that --calibrate may use; all cores by default"),
   },
   interruption: "tidy",
-  async run(output, { method: methodName, set, task, labels, calibrate, ...options }, [name], signal) {
+  async run(output, { method: methodName, set, task, labels, calibrate, threads, ...options }, [name], signal) {
     const place = { env: process.env, onProgress: printProgress(output), signal };
     if (calibrate && methodName === null) throw new UsageError("--calibrate times a training step: say of which method, with --method");
+    if (threads !== null && !calibrate) throw new UsageError("--threads is for what --calibrate times");
     const { kind, files } = await resolveEither(name!, place);
     if (kind === "adapter") {
       const summary = await inspectAdapter(files);
@@ -74,7 +77,7 @@ export const inspectVerb = verb({
     const { method, preset } = methodChoice(methodName);
     const config = parseOptions(`${method.name} option`, method.config, { ...preset, ...readSettings(set, method.config.shape) });
     const { summary: attached, plan } = inspectMethod(model, { method, config, task: task ?? undefined, labels, options });
-    const step = calibrate ? await timed(plan) : undefined;
+    const step = calibrate ? await timed(plan, threads) : undefined;
     output.emit({ ...summary, method: { ...attached, ...(step === undefined ? {} : { step }) } });
     showModel(output, summary, model.source);
     showMethod(output, attached);
@@ -84,8 +87,8 @@ export const inspectVerb = verb({
 });
 
 /** The step's time on a runtime that lives as long as that takes. */
-async function timed(plan: TrainingPlan): Promise<StepTime> {
-  const runtime = nodeRuntime();
+async function timed(plan: TrainingPlan, threads: number | null): Promise<StepTime> {
+  const runtime = nodeRuntime(threads === null ? {} : { threads });
   try {
     return await predictStepTime(runtime, plan);
   } finally {

@@ -210,7 +210,19 @@ describe("inspect", () => {
   });
 
   test("a method: the options of training that change what a step takes, and its time", async () => {
-    const options = ["--max-tokens-per-batch", "20", "--max-length", "8", "--base-dtype", "q8", "--recompute", "--dropout", "0.1"];
+    const options = [
+      "--max-tokens-per-batch",
+      "20",
+      "--max-length",
+      "8",
+      "--base-dtype",
+      "q8",
+      "--recompute",
+      "--dropout",
+      "0.1",
+      "--threads",
+      "1",
+    ];
     const args = ["inspect", at("model"), "--method", "lora", ...options, "--calibrate"];
     const { method } = (await peft([...args, "--json"])).json()[0] as { method: Readonly<Record<string, unknown>> };
     expect(method).toMatchObject({ base_dtype: "q8", memory: { batch_size: 2, max_length: 8, laid_out_bytes: 0 } });
@@ -223,6 +235,8 @@ describe("inspect", () => {
   test("a time is that of a method's step", async () => {
     const run = await peft(["inspect", at("model"), "--calibrate"]);
     expect([run.code, run.stderr]).toEqual([2, expect.stringContaining("--method")]);
+    const threads = await peft(["inspect", at("model"), "--method", "lora", "--threads", "1"]);
+    expect([threads.code, threads.stderr]).toEqual([2, expect.stringContaining("--threads is for what --calibrate times")]);
   });
 
   test("an adapter", async () => {

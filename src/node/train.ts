@@ -10,7 +10,7 @@ import { methodChoice } from "../methods/index.js";
 import type { PeftMethod } from "../methods/method.js";
 import type { Adapter } from "../programs/adapter.js";
 import { adapterFiles } from "../programs/adapter-files.js";
-import { showingForms } from "../tasks/columns.js";
+import { nearestForm, showingForms } from "../tasks/columns.js";
 import { labelledTasks, taskNamed } from "../tasks/index.js";
 import type { Metrics, Task } from "../tasks/task.js";
 import type { TrainEvent } from "../train/events.js";
@@ -195,7 +195,11 @@ export function taskOfRows(rows: RowTable): Task {
           .join(", or ")}`,
     )
     .join("; ");
+  const forms = labelledTasks.flatMap(showingForms);
+  const unknown = [...columns].find((column) => !forms.some((form) => form.includes(column)));
+  const lacking = nearestForm(forms, columns).find((column) => !columns.has(column));
+  const rename = unknown === undefined ? "" : `rename columns with --map, for example --map ${lacking}=${unknown}; `;
   throw new ConfigError(`the columns of ${rows.origin} (${[...columns].join(", ")}) fit no task`, {
-    hint: `rename columns with --map, for example --map text=${[...columns][0] ?? "utterance"}; tasks need ${wanted}; a task for plain texts must be named: --task fill-mask`,
+    hint: `${rename}tasks need ${wanted}; a task for plain texts must be named: --task fill-mask`,
   });
 }

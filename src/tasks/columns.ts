@@ -7,9 +7,9 @@ export function formsOf({ columns: { required, alternatives = [] } }: Task): rea
   return [required, ...alternatives];
 }
 
-/** The set that fits rows with these columns best: that which lacks the fewest, the first of several. */
+/** The set that fits rows with these columns best: that which lacks the smallest share, the first of several. */
 export function nearestForm(forms: readonly (readonly string[])[], columns: ReadonlySet<string>): readonly string[] {
-  const lacking = (form: readonly string[]): number => form.filter((column) => !columns.has(column)).length;
+  const lacking = (form: readonly string[]): number => form.filter((column) => !columns.has(column)).length / form.length;
   return [...forms].sort((a, b) => lacking(a) - lacking(b))[0] ?? [];
 }
 
