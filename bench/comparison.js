@@ -22,7 +22,8 @@ const usage = `node bench/comparison.js --data FOLDER --out FOLDER [options]    
   --tables FILE             also writes the tables of all reports in OUT below the line "${"<!-- tables -->"}" of FILE`;
 
 const encoders = "lora,seq_bn,prefix,prompt,p-tuning,bitfit,ia3,head,full";
-const short = ["--methods", encoders, "--train-sizes", "100,500", "--min-steps", "40", "--max-length", "128"];
+const all = ["--methods", encoders, "--min-steps", "40", "--max-length", "128"];
+const short = [...all, "--train-sizes", "100,500"];
 const long = [
   "--methods",
   "lora,ia3,prefix",
@@ -44,7 +45,7 @@ const sets = {
   trec: short,
   wnut17: [...short, "--map", "tags=ner_tags"],
   stsb: short,
-  pubmedqa: short,
+  pubmedqa: [...all, "--train-sizes", "all", "--batch-size", "16"], // 452 rows, pairs of which most are cut off at 128 tokens
   "nusax_sentiment/english": short,
   "nusax_sentiment/javanese": short,
   wikisql_mini: long,

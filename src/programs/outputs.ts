@@ -4,7 +4,7 @@ import type { TaskHead } from "./adapted-model.js";
 import type { Program, ProgramInputs } from "./program.js";
 
 /** Padded tokens that one evaluation batch may hold: large enough to keep the cores busy, small enough for the caches. */
-export const maxPlaces = 2048;
+export const maxPlaces = 1024;
 /** Numbers that a head may give for one batch where all of them are wanted, 17 MB: with a vocabulary of 49152 tokens 85 rows. */
 export const maxOutputs = 2 ** 22;
 
