@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
-import { parse as parseYaml } from "yaml";
 import type * as z from "zod";
 import { expectation, unfit } from "../core/options.js";
 import { nearest, UsageError } from "../errors.js";
@@ -46,7 +45,8 @@ export async function readFlags(
 async function readConfig(path: string, shape: FlagShape): Promise<Record<string, unknown>> {
   let json: unknown;
   try {
-    json = parseYaml(await readFile(path, "utf8"));
+    const { parse } = await import("yaml"); // seventy modules, which few calls need
+    json = parse(await readFile(path, "utf8"));
   } catch (cause) {
     throw new UsageError(`cannot read ${path}: ${(cause as Error).message}`, {
       hint: "--config names a YAML file of keys and values",

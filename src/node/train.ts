@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { modelCard } from "../adapters/model-card.js";
 import { groupReport, groupsOf } from "../compare/fairness.js";
 import { bootstrapMetrics } from "../compare/intervals.js";
 import { parseOptions } from "../core/options.js";
@@ -145,6 +144,7 @@ export async function* train({
         seed: options.seed,
         versions: { "peft.js": version, node: process.versions.node },
       };
+      const { modelCard } = await import("../adapters/model-card.js"); // with YAML's seventy modules, which the first step need not wait for
       const card = modelCard({
         base: model.id,
         task: task.name,

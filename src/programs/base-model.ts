@@ -116,7 +116,12 @@ export async function openBaseModel(
       const wanted = weights.filter(({ leaf }) => !kept.has(feedName(leaf)!));
       const groups = byPath(checked(wanted));
       const handOver = async (): Promise<void> => {
-        for (const [path, leaves] of groups) await runtime.keep(await partsOf(path, leaves));
+        let handing = Promise.resolve();
+        for (const [path, leaves] of groups) {
+          const [parts] = await Promise.all([partsOf(path, leaves), handing]); // one is read while the runtime takes the one before
+          handing = runtime.keep(parts);
+        }
+        await handing;
       };
       const loading = wanted.length === 0 ? Promise.resolve() : handOver();
       for (const { leaf } of wanted) kept.set(feedName(leaf)!, loading);

@@ -57,15 +57,38 @@ export function structureOf(outputs: Readonly<Record<string, Value>>): string {
 }
 
 /** Validates, emits and loads a graph; the frozen weights it needs are handed to the runtime or baked in, as the runtime has it. */
-export async function loadProgram(
+export function loadProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse = "inference"): Promise<Program> {
+  return startProgram(model, outputs, use).program;
+}
+
+/** A program on its way. */
+export interface StartedProgram {
+  /** Fulfilled when the session is the runtime's work alone, or loading has failed: where that is another thread's, this one is free. */
+  readonly handedOver: Promise<void>;
+  readonly program: Promise<Program>;
+}
+
+/** Like {@link loadProgram}, and says when the calling thread has done its part. */
+export function startProgram(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse): StartedProgram {
+  const requested = requestSession(model, outputs, use);
+  const load = async (): Promise<Program> => {
+    const { creating, feeds } = await requested;
+    const session = await creating;
+    return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
+  };
+  const done = (): void => {};
+  return { handedOver: requested.then(done, done), program: load() };
+}
+
+/** A session that is being created, not awaited yet, and what it is fed. */
+async function requestSession(
   model: BaseModel,
   outputs: Readonly<Record<string, Value>>,
-  use: ProgramUse = "inference",
-): Promise<Program> {
+  use: ProgramUse,
+): Promise<{ readonly creating: Promise<Session>; readonly feeds: EmittedModel["feeds"] }> {
   validate(outputs);
   const { bytes, feeds, external } = await emitFor(model, outputs, use);
-  const session = await model.runtime.createSession(bytes, external);
-  return { run: (inputs) => run(session, feeds, inputs), dispose: () => session.dispose() };
+  return { creating: model.runtime.createSession(bytes, external), feeds };
 }
 
 async function emitFor(model: BaseModel, outputs: Readonly<Record<string, Value>>, use: ProgramUse): Promise<EmittedModel> {

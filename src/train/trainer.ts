@@ -11,7 +11,16 @@ import { composeTrained } from "../programs/compose.js";
 import { initialParams } from "../programs/initial-params.js";
 import { packingOf } from "../programs/limits.js";
 import { runExamples } from "../programs/outputs.js";
-import { countParameters, loadProgram, type Params, type Program, paramsOf, storesMatrices, trainingUse } from "../programs/program.js";
+import {
+  countParameters,
+  loadProgram,
+  type Params,
+  type Program,
+  paramsOf,
+  startProgram,
+  storesMatrices,
+  trainingUse,
+} from "../programs/program.js";
 import type { Example, Metrics, Outputs, Task } from "../tasks/task.js";
 import { type Best, type CheckpointStore, readState, type Score, type TrainState, writeState } from "./checkpoint.js";
 import { type MicroBatch, planSteps, prepareData } from "./data.js";
@@ -107,8 +116,9 @@ export async function* train(input: TrainInput): AsyncGenerator<TrainEvent, Trai
     );
   }
   // who recomputes wants little memory, and matrices laid out for speed take more
-  const loading = loadProgram(model, graph, trainingUse(options.recompute));
-  loading.catch(() => {}); // the rows are encoded meanwhile; the error is thrown where the program is awaited
+  const { program: loading, handedOver } = startProgram(model, graph, trainingUse(options.recompute));
+  loading.catch(() => {}); // the error is thrown where the program is awaited
+  await handedOver; // encoding the rows keeps this thread busy, and the runtime creates the session meanwhile
   const data = prepareData(model, head, [attachment], input.rows, input.evalRows, options);
   const packing = packingOf(model, [attachment]);
   const plan = planSteps(head, packing, data.examples, options);
