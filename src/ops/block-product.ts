@@ -1,4 +1,3 @@
-import { type Dim, dimMul } from "../core/dims.js";
 import { apply, apply1, type OpDef, type TensorType, topological, type Value } from "../core/graph.js";
 import { f32, i64, type Tensor } from "../core/tensor.js";
 import { packCodes } from "./four-bits.js";
@@ -32,7 +31,7 @@ const attributes = (bits: Bits, K: number, N: number): Readonly<Record<string, n
 });
 
 /**
- * Rows x [T, K] in two parts that add up to x, [2T, K], K a multiple of 32: what `MatMulNBits` of so many bits leaves of them when it rounds each block
+ * Rows x [T, K] in two parts that add up to x, [2, T, K], K a multiple of 32: what `MatMulNBits` of so many bits leaves of them when it rounds each block
  * to 8 bits, which is its product of each block with the identity, and what it would lose.
  */
 export const rowPartsOp: OpDef<{ readonly bits: Bits }> = {
@@ -41,7 +40,7 @@ export const rowPartsOp: OpDef<{ readonly bits: Bits }> = {
     const [x] = inputs;
     if (inputs.length !== 1 || x!.dtype !== "float32" || x!.shape.length !== 2 || Number(x!.shape[1]) % blockSize !== 0)
       throw shapeError("row_parts", inputs, `float32 [T, K] with K a multiple of ${blockSize}`);
-    return [{ dtype: "float32", shape: [dimMul(2, x!.shape[0]!), x!.shape[1]!] }];
+    return [{ dtype: "float32", shape: [2, x!.shape[0]!, x!.shape[1]!] }];
   },
   vjp: "unsupported",
   emit: (e, [x], { bits }, [type]) => {
@@ -49,7 +48,7 @@ export const rowPartsOp: OpDef<{ readonly bits: Bits }> = {
     const matrix = identities[bits].map((part) => e.constant(part));
     const domain = { domain: "com.microsoft" } as const;
     const [rounded] = e.node("MatMulNBits", [blocks!, ...matrix], attributes(bits, blockSize, blockSize), domain);
-    const [first] = e.node("Reshape", [rounded!, e.constant(i64([-1, Number(type!.shape[1])]))]);
+    const [first] = e.node("Reshape", [rounded!, e.constant(i64([1, -1, Number(type!.shape[2])]))]);
     const [rest] = e.node("Sub", [x!, first!]);
     return e.node("Concat", [first!, rest!], { axis: 0 });
   },
@@ -59,12 +58,12 @@ interface BlockProductAttrs {
   readonly bits: Bits;
   readonly K: number;
   readonly N: number;
-  /** T, where the rows come in two parts. */
-  readonly inParts?: Dim | undefined;
+  /** Whether the rows come in two parts. */
+  readonly inParts: boolean;
 }
 
 /**
- * x·W, with x [T, K] rounded to 8 bits by blocks of a row's numbers, or in two parts [2T, K]; W [K, N] in blocks along K, as codes uint8
+ * x·W, with x [T, K] rounded to 8 bits by blocks of a row's numbers, or in two parts [2, T, K]; W [K, N] in blocks along K, as codes uint8
  * [N, blocks, 4 · bits] and steps [N, blocks], and with 8 bits zeros uint8 [N, blocks], else the middle code is 0. The fastest for few rows where the
  * matrix's tensors are initialisers.
  */
@@ -76,26 +75,23 @@ export const blockProductOp: OpDef<BlockProductAttrs> = {
     const [x, ...matrix] = inputs;
     const fits =
       x?.dtype === "float32" &&
-      x.shape.length === 2 &&
-      x.shape[1] === K &&
-      (inParts === undefined || x.shape[0] === dimMul(2, inParts)) &&
+      x.shape.length === (inParts ? 3 : 2) &&
+      x.shape.at(-1) === K &&
+      (!inParts || x.shape[0] === 2) &&
       matrix.length === wanted.length &&
       matrix.every(({ dtype, shape }, i) => dtype === wanted[i]!.dtype && sameShape(shape, wanted[i]!.shape));
-    const rows = inParts === undefined ? "T" : dimMul(2, inParts);
     if (!fits)
       throw shapeError(
         "block_product",
         inputs,
-        [`float32[${rows},${K}]`, ...wanted.map(({ dtype, shape }) => `${dtype}[${shape}]`)].join(", "),
+        [`float32[${inParts ? "2,T" : "T"},${K}]`, ...wanted.map(({ dtype, shape }) => `${dtype}[${shape}]`)].join(", "),
       );
-    return [{ dtype: "float32", shape: [inParts ?? x.shape[0]!, N] }];
+    return [{ dtype: "float32", shape: [x.shape.at(-2)!, N] }];
   },
   vjp: "unsupported",
   emit: (e, inputs, { bits, K, N, inParts }) => {
     const [product] = e.node("MatMulNBits", inputs, attributes(bits, K, N), { domain: "com.microsoft" });
-    if (inParts === undefined) return [product!];
-    const [halves] = e.node("Reshape", [product!, e.constant(i64([2, -1, N]))]);
-    return e.node("ReduceSum", [halves!, e.constant(i64([0]))], { keepdims: 0 });
+    return inParts ? e.node("ReduceSum", [product!, e.constant(i64([0]))], { keepdims: 0 }) : [product!];
   },
 };
 
@@ -114,9 +110,9 @@ export function blockTypes(bits: Bits, K: number, N: number): Readonly<Record<"c
  * blocks it is rounded to 8 bits.
  */
 export function blockProduct(x: Value, matrix: readonly Value[], { bits, N }: { readonly bits: Bits; readonly N: number }): Value {
-  const [T, K] = [x.shape[0]!, Number(x.shape[1])];
-  if (K % blockSize !== 0) return apply1(blockProductOp, [x, ...matrix], { bits, K, N });
-  return apply1(blockProductOp, [apply1(rowPartsOp, [x], { bits }), ...matrix], { bits, K, N, inParts: T });
+  const K = Number(x.shape[1]);
+  const inParts = K % blockSize === 0;
+  return apply1(blockProductOp, [inParts ? apply1(rowPartsOp, [x], { bits }) : x, ...matrix], { bits, K, N, inParts });
 }
 
 /** The same graph with the parts of each value's rows computed once, for all products that read them. */

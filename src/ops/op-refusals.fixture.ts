@@ -233,15 +233,15 @@ export const refusals: readonly Refusal[] = [
     refusal(
       blockProductOp,
       types,
-      { bits: 8, K: 32, N: 3 },
+      { bits: 8, K: 32, N: 3, inParts: false },
       `got ${types.map(show).join(", ")}; expected float32[T,32], uint8[3,1,32], float32[3,1], uint8[3,1]`,
     ),
   ),
   refusal(
     blockProductOp,
     [float("T", 32), codes(16), float(3, 1)],
-    { bits: 4, K: 32, N: 3, inParts: "T" },
-    "got float32[T,32], uint8[3,1,16], float32[3,1]; expected float32[2*T,32], uint8[3,1,16], float32[3,1]",
+    { bits: 4, K: 32, N: 3, inParts: true },
+    "got float32[T,32], uint8[3,1,16], float32[3,1]; expected float32[2,T,32], uint8[3,1,16], float32[3,1]",
   ),
   ...[
     { types: [float("T", 5), byte(5, 3)], got: "float32[T,5], int8[5,3]" },

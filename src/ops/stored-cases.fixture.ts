@@ -93,7 +93,7 @@ export const storedCases: readonly OpCase[] = [
     inputs: { x: wholeRows },
     shapes: { x: ["T", 32] },
     build: ({ x }) => apply1(rowPartsOp, [x], { bits: 8 }),
-    reference: ({ x }) => tabulate([4, 32], (i, k) => (i < 2 ? x(i, k) : 0)),
+    reference: ({ x }) => tabulate([2, 2, 32], (part, i, k) => (part === 0 ? x(i, k) : 0)),
   }),
   opCase({
     op: blockProductOp,
@@ -103,7 +103,7 @@ export const storedCases: readonly OpCase[] = [
       zeros: { dtype: "uint8", shape: [3, 1], data: Uint8Array.of(128, 0, 97) } as Tensor,
     },
     shapes: { x: ["T", 32] },
-    build: ({ x, codes, steps, zeros }) => apply1(blockProductOp, [x, codes, steps, zeros], { bits: 8, K: 32, N: 3 }),
+    build: ({ x, codes, steps, zeros }) => apply1(blockProductOp, [x, codes, steps, zeros], { bits: 8, K: 32, N: 3, inParts: false }),
     reference: ({ x, codes, steps, zeros }) =>
       tabulate([2, 3], (i, n) => steps(n, 0) * total(32, (k) => x(i, k) * (codes(n, 0, k) - zeros(n, 0)))),
   }),
@@ -111,13 +111,16 @@ export const storedCases: readonly OpCase[] = [
     op: blockProductOp,
     title: "codes of 4 bits, and rows in two parts",
     inputs: {
-      ...{ x: wholeRows, codes: { dtype: "uint8", shape: [3, 1, 16], data: blockCodes.data.slice(0, 48) } as Tensor },
+      ...{
+        x: { ...wholeRows, shape: [2, 1, 32] },
+        codes: { dtype: "uint8", shape: [3, 1, 16], data: blockCodes.data.slice(0, 48) } as Tensor,
+      },
       steps: f32([0.5, 2, 0.25], [3, 1]),
     },
-    build: ({ x, codes, steps }) => apply1(blockProductOp, [x, codes, steps], { bits: 4, K: 32, N: 3, inParts: 1 }),
+    build: ({ x, codes, steps }) => apply1(blockProductOp, [x, codes, steps], { bits: 4, K: 32, N: 3, inParts: true }),
     reference: ({ x, codes, steps }) => {
       const code = (n: number, k: number): number => (codes(n, 0, k >> 1) >> (k % 2 === 0 ? 0 : 4)) & 15;
-      return tabulate([1, 3], (_, n) => total(32, (k) => (x(0, k) + x(1, k)) * steps(n, 0) * (code(n, k) - 8)));
+      return tabulate([1, 3], (_, n) => total(32, (k) => (x(0, 0, k) + x(1, 0, k)) * steps(n, 0) * (code(n, k) - 8)));
     },
   }),
   ...[true, false].map((transB) => {
