@@ -91,7 +91,7 @@ export function cautions({ findings, setup }: Comparison): readonly string[] {
   const { energy: counted, searches, dropped, refused, outcome } = findings;
   return [
     `Intervals are percentile bootstraps over the ${setup.eval_rows} evaluation rows, at the largest training size, of the mean over seeds; they do not hold the chance of another training set.`,
-    `Tests compare, row by row, ${outcome}, averaged over the seeds that both methods have, and speak of these trained adapters on further rows of the same kind.`,
+    `Tests compare ${outcome}, averaged over the seeds that both methods have, and speak of these trained adapters on further rows of the same kind.`,
     searches.some(({ tried }) => tried.length > 0)
       ? "Each method's learning rate is the best of three tried on held-out training rows in a short training; longer ones may want lower rates."
       : "No learning rate was searched for: each method has its default.",

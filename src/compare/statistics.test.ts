@@ -1,17 +1,30 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { keyOf, uniformAt } from "../core/random.js";
-import { erfc, holm, mcnemar, pairedPermutation, pairedTest, percentileInterval, replicates, resampledRows } from "./statistics.js";
+import { entityF1 } from "../tasks/entities.js";
+import {
+  erfc,
+  exchangePermutation,
+  holm,
+  mcnemar,
+  pairedPermutation,
+  pairedTest,
+  percentileInterval,
+  replicates,
+  resampledRows,
+} from "./statistics.js";
 
 interface Golden {
   readonly intervals: readonly { name: string; data: number[]; rows: number[][]; level: number; low: number; high: number }[];
   readonly mcnemar: readonly { a: number; b: number; exact: number; corrected: number | null }[];
   readonly permutation: readonly { name: string; differences: number[]; exact: boolean; p: number }[];
+  readonly exchange: readonly { name: string; first: number[][][]; second: number[][][]; exact: boolean; p: number }[];
   readonly holm: readonly { p: number[]; adjusted: number[] }[];
   readonly erfc: readonly { x: number; y: number }[];
 }
 
 const golden = JSON.parse(readFileSync(new URL("fixtures/statistics.json", import.meta.url), "utf8")) as Golden;
+const f1 = (sums: readonly number[]): number => entityF1([sums[0]!, sums[1]!, sums[2]!]);
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
 describe("as scipy and statsmodels", () => {
@@ -36,6 +49,12 @@ describe("as scipy and statsmodels", () => {
     const found = pairedPermutation(differences, 3);
     expect(found.test).toBe(exact ? "paired permutation, exact" : "paired permutation");
     expect(Math.abs(found.p - p)).toBeLessThan(exact ? 1e-12 : 4 * Math.sqrt((p * (1 - p)) / 10_000));
+  });
+
+  it.each(golden.exchange)("paired permutation of F1: $name", ({ first, second, exact, p }) => {
+    const found = exchangePermutation(first, second, f1, 3);
+    expect(found.test).toBe(exact ? "paired permutation, exact" : "paired permutation");
+    expect(Math.abs(found.p - p)).toBeLessThan(exact ? 1e-12 : 4 * Math.sqrt((p * (1 - p)) / 10_000) + 1e-4);
   });
 
   it.each(golden.holm)("Holm: $p", ({ p, adjusted }) => {

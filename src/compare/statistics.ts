@@ -85,27 +85,60 @@ export function mcnemar(a: number, b: number): TestResult {
  */
 export function pairedPermutation(differences: readonly number[], seed: number, draws = permutations): TestResult {
   const apart = differences.filter((value) => value !== 0);
-  const limit = Math.abs(apart.reduce((sum, value) => sum + value, 0)) * (1 - 1e-12); // equal sums in another order count as equal
-  if (apart.length <= mostEnumerated) {
-    const all = 2 ** apart.length;
-    let hits = 0;
-    for (let flips = 0; flips < all; flips++) {
-      let sum = 0;
-      for (let i = 0; i < apart.length; i++) sum += (flips >>> i) & 1 ? -apart[i]! : apart[i]!;
-      if (Math.abs(sum) >= limit) hits++;
+  return flipping(apart.length, seed, draws, (flipped) =>
+    Math.abs(apart.reduce((sum, value, i) => sum + (flipped(i) ? -value : value), 0)),
+  );
+}
+
+/**
+ * The paired permutation test for a score of counts summed over rows, such as F1 (approximate randomisation, Noreen 1989; Yeh 2000): how often two
+ * methods' scores, means over seeds, are at least as far apart when each row's counts are exchanged between the methods or not, by chance. Counts
+ * are [seeds][rows][counts], a row's are exchanged in all seeds together. Tried and drawn as in {@link pairedPermutation}.
+ */
+export function exchangePermutation(
+  first: readonly (readonly (readonly number[])[])[],
+  second: readonly (readonly (readonly number[])[])[],
+  score: (sums: readonly number[]) => number,
+  seed: number,
+  draws = permutations,
+): TestResult {
+  const counts = first[0]?.[0]?.length ?? 0;
+  const columns = Array.from({ length: counts }, (_, k) => k);
+  const sums = (rows: readonly (readonly number[])[]): number[] => columns.map((k) => rows.reduce((sum, row) => sum + row[k]!, 0));
+  const seeds = first.map((rows, s) => ({ first: sums(rows), second: sums(second[s]!) }));
+  const apart = (first[0] ?? []).flatMap((_, row) => {
+    const moved = first.map((rows, s) => rows[row]!.map((count, k) => second[s]![row]![k]! - count));
+    return moved.some((each) => each.some((value) => value !== 0)) ? [moved] : [];
+  });
+  return flipping(apart.length, seed, draws, (flipped) => {
+    const flips = apart.filter((_, i) => flipped(i));
+    let difference = 0;
+    for (const [s, all] of seeds.entries()) {
+      const moved = columns.map((k) => flips.reduce((sum, row) => sum + row[s]![k]!, 0));
+      difference += score(all.first.map((sum, k) => sum + moved[k]!)) - score(all.second.map((sum, k) => sum - moved[k]!));
     }
+    return Math.abs(difference);
+  });
+}
+
+/** How often a statistic of n signs, some of them flipped, is at least what it is with none flipped. */
+function flipping(n: number, seed: number, draws: number, statistic: (flipped: (i: number) => boolean) => number): TestResult {
+  const limit = statistic(() => false) * (1 - 1e-12); // equal sums in another order count as equal
+  let hits = 0;
+  if (n <= mostEnumerated) {
+    const all = 2 ** n;
+    for (let flips = 0; flips < all; flips++) if (statistic((i) => ((flips >>> i) & 1) === 1) >= limit) hits++;
     return { p: hits / all, test: "paired permutation, exact" };
   }
   const key = keyOf(seed, "permutation");
-  const words = new Int32Array(4);
-  let hits = 0;
+  const words = new Int32Array(4 * Math.ceil(n / 128));
+  const block = new Int32Array(4);
   for (let draw = 0; draw < draws; draw++) {
-    let sum = 0;
-    for (let i = 0; i < apart.length; i++) {
-      if (i % 128 === 0) philox(words, key, i >>> 7, draw);
-      sum += (words[(i >>> 5) & 3]! >>> (i & 31)) & 1 ? -apart[i]! : apart[i]!;
+    for (let i = 0; 4 * i < words.length; i++) {
+      philox(block, key, i, draw);
+      words.set(block, 4 * i);
     }
-    if (Math.abs(sum) >= limit) hits++;
+    if (statistic((i) => ((words[i >>> 5]! >>> (i & 31)) & 1) === 1) >= limit) hits++;
   }
   return { p: (hits + 1) / (draws + 1), test: "paired permutation" };
 }

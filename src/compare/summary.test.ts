@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { found, madeUpCell } from "./summary.fixture.js";
+import { tokenClassification } from "../tasks/token-classification.js";
+import type { CellResult } from "./cell.js";
+import { found, madeUpCell, madeUpRows } from "./summary.fixture.js";
+import { summarize } from "./summary.js";
 
 describe("findings", () => {
   it("name the best method where the data shows it, and say so", () => {
@@ -47,6 +50,30 @@ describe("findings", () => {
   it("say so where no method beats one answer for all rows", () => {
     const { sentences } = found([madeUpCell("lora", 0, 300, 0.25, 90), madeUpCell("ia3", 0, 300, 0.1, 90)], 90);
     expect(sentences.at(-1)).toMatch(/^No method is shown to be better than always answering "card" \(accuracy 0\.333\)/);
+  });
+
+  it("test the metric itself where it is no mean over rows: a method that names no entity is told from one that finds some", () => {
+    const target = { kind: "classes", labels: ["O", "B-place"] } as const;
+    // 40 of 120 rows have an entity; "finder" has 20 of them right, misses 20, and invents one in 20 others: as many whole rows right as "silent"
+    const truth = Array.from({ length: 120 }, (_, i) => [0, i % 3 === 0 ? 1 : 0]);
+    const finds = truth.map((_, i) => [0, i % 6 === 0 || i % 6 === 1 ? 1 : 0]);
+    const silent = truth.map(() => [0, 0]);
+    const cellOf = (method: string, answers: readonly (readonly number[])[], f1: number): CellResult => ({
+      ...madeUpCell(method, 0, 300, 0.5, 120),
+      ...{ answers, truth, metrics: { f1: { value: f1, low: f1, high: f1 } }, replicates: [f1, f1] },
+      outcomes: answers.map((each, i) => (each[1] === truth[i]![1] ? 1 : 0)),
+    });
+    const cells = [cellOf("finder", finds, 0.5), cellOf("silent", silent, 0)];
+    const { tests, sentences } = summarize(
+      { searches: [], cells, refused: [], dropped: [], interrupted: false },
+      tokenClassification,
+      target,
+      madeUpRows(120),
+    );
+    expect(cells.map(({ outcomes }) => outcomes.filter((each) => each === 1).length)).toEqual([80, 80]);
+    expect(tests[0]).toMatchObject({ difference: 0.5, test: "paired permutation" });
+    expect(tests[0]!.adjusted).toBeLessThan(1e-3);
+    expect(sentences).toEqual([]);
   });
 
   it("mark the Pareto front", () => {

@@ -5,7 +5,7 @@ import type { CellResult, EnergyUse } from "./cell.js";
 import type { ExperimentResult, SearchResult } from "./experiment.js";
 import { type Estimate, estimate } from "./intervals.js";
 import { recommend } from "./recommendation.js";
-import { alpha, holm, pairedTest, type TestResult } from "./statistics.js";
+import { alpha, exchangePermutation, holm, pairedTest, type TestResult } from "./statistics.js";
 import { figure } from "./words.js";
 
 /** Evaluation rows below which methods are not tested against each other. */
@@ -44,7 +44,7 @@ export interface MethodSummary
 export interface PairTest extends TestResult {
   readonly first: string;
   readonly second: string;
-  /** Mean outcome of the first less that of the second. */
+  /** Mean outcome of the first less that of the second; of the headline metric where the task counts for it. */
   readonly difference: number;
   /** p after Holm's correction for the number of pairs. */
   readonly adjusted: number;
@@ -125,13 +125,14 @@ export function summarize(result: ExperimentResult, task: Task, target: Target, 
       : pairTests(
           methods.map(({ method }) => method),
           cellsOf,
+          (first, second) => compared(first, second, task, target),
         );
   const sentences = [...verdicts(methods, tests, rows), ...constantAnswer(methods, full, target, headline)];
   const energies = full.map(({ energy }) => energy);
   return {
     headline,
     higher_is_better: sign > 0,
-    outcome: task.outcomeName(target),
+    outcome: task.tested(target),
     eval_rows: rows,
     methods,
     tests,
@@ -196,18 +197,40 @@ function estimateOf(cells: readonly CellResult[], headline: string): Estimate {
   return estimate(Number.isFinite(value) ? value : null, replicates);
 }
 
-function pairTests(methods: readonly string[], cellsOf: (method: string) => readonly CellResult[]): readonly PairTest[] {
+function pairTests(
+  methods: readonly string[],
+  cellsOf: (method: string) => readonly CellResult[],
+  compare: (first: readonly CellResult[], second: readonly CellResult[]) => TestResult & Pick<PairTest, "difference">,
+): readonly PairTest[] {
   const tests = methods.flatMap((first, i) =>
     methods.slice(i + 1).flatMap((second) => {
       const seeds = cellsOf(first).flatMap(({ seed }) => (cellsOf(second).some((cell) => cell.seed === seed) ? [seed] : []));
       if (seeds.length === 0) return [];
-      const outcomes = [first, second].map((method) => meanOutcomes(cellsOf(method).filter(({ seed }) => seeds.includes(seed))));
-      const [a, b] = outcomes as [number[], number[]];
-      return [{ first, second, difference: mean(a) - mean(b), seeds, ...pairedTest(a, b, 0) }];
+      const [a, b] = [first, second].map((method) => cellsOf(method).filter(({ seed }) => seeds.includes(seed)));
+      return [{ first, second, seeds, ...compare(a!, b!) }];
     }),
   );
   const adjusted = holm(tests.map(({ p }) => p));
   return tests.map((test, i) => ({ ...test, adjusted: adjusted[i]! }));
+}
+
+/** Two methods' cells of the same seeds, compared by what the task counts for its headline metric, or row by row. */
+function compared(
+  first: readonly CellResult[],
+  second: readonly CellResult[],
+  { tally }: Task,
+  target: Target,
+): TestResult & Pick<PairTest, "difference"> {
+  if (tally === undefined) {
+    const [a, b] = [meanOutcomes(first), meanOutcomes(second)];
+    return { difference: mean(a) - mean(b), ...pairedTest(a, b, 0) };
+  }
+  const counts = (cells: readonly CellResult[]): readonly (readonly (readonly number[])[])[] =>
+    cells.map(({ answers, truth }) => answers!.map((each, row) => tally.of(each, truth![row]!, target)));
+  const score = (rows: readonly (readonly number[])[]): number =>
+    tally.score(rows[0]!.map((_, k) => rows.reduce((sum, row) => sum + row[k]!, 0)));
+  const [a, b] = [counts(first), counts(second)];
+  return { difference: mean(a.map(score)) - mean(b.map(score)), ...exchangePermutation(a, b, tally.score, 0) };
 }
 
 function meanOutcomes(cells: readonly CellResult[]): number[] {

@@ -10,21 +10,25 @@ export interface EntityScores {
  * mode does (seqeval.metrics.sequence_labeling.get_entities): an I- without a B- before it, or after another type, starts an entity.
  */
 export function entityScores(truth: readonly (readonly string[])[], predicted: readonly (readonly string[])[]): EntityScores {
-  let right = 0;
-  let wanted = 0;
-  let found = 0;
-  for (const [i, tags] of truth.entries()) {
-    const want = new Set(entities(tags));
-    const got = entities(predicted[i] ?? []);
-    wanted += want.size;
-    found += got.length;
-    right += got.filter((entity) => want.has(entity)).length;
-  }
-  return {
-    precision: found === 0 ? 0 : right / found,
-    recall: wanted === 0 ? 0 : right / wanted,
-    f1: wanted + found === 0 ? 0 : (2 * right) / (wanted + found),
-  };
+  const sums: [right: number, wanted: number, found: number] = [0, 0, 0];
+  for (const [i, tags] of truth.entries()) for (const [k, count] of entityCounts(tags, predicted[i] ?? []).entries()) sums[k]! += count;
+  const [right, wanted, found] = sums;
+  return { precision: found === 0 ? 0 : right / found, recall: wanted === 0 ? 0 : right / wanted, f1: entityF1(sums) };
+}
+
+/** A row's entities: those that are found and wanted, all that are wanted, and all that are found. */
+export function entityCounts(
+  truth: readonly string[],
+  predicted: readonly string[],
+): readonly [right: number, wanted: number, found: number] {
+  const want = new Set(entities(truth));
+  const got = entities(predicted);
+  return [got.filter((entity) => want.has(entity)).length, want.size, got.length];
+}
+
+/** F1 of counts summed over rows. */
+export function entityF1([right, wanted, found]: readonly [right: number, wanted: number, found: number]): number {
+  return wanted + found === 0 ? 0 : (2 * right) / (wanted + found);
 }
 
 /** The entities of a row as `type:first-last`. */

@@ -29,7 +29,7 @@ function tokenOutcome(output: Float32Array, width: number): number {
 export const foretoldWidth = (shown: number): number => 1 + 2 * shown;
 
 /** What tasks that foretell tokens share: loss, evaluation, and what is kept of the logits, the `shown` likeliest tokens of each row. */
-export function foretelling(shown: number): Pick<Task, "feeds" | "loss" | "keep" | "evaluate" | "headline" | "outcome" | "outcomeName"> {
+export function foretelling(shown: number): Pick<Task, "feeds" | "loss" | "keep" | "evaluate" | "headline" | "outcome" | "tested"> {
   const width = foretoldWidth(shown);
   return {
     feeds: readRowFeeds,
@@ -38,6 +38,6 @@ export function foretelling(shown: number): Pick<Task, "feeds" | "loss" | "keep"
     evaluate: (outputs, examples) => tokenMetrics(outputs, examples, width),
     headline: () => "loss",
     outcome: (output) => tokenOutcome(output, width),
-    outcomeName: () => "log-likelihood of a row's token, in nats",
+    tested: () => "row by row, log-likelihood of a row's token, in nats",
   };
 }

@@ -99,8 +99,16 @@ export interface Task {
   headline(target: Target): string;
   /** How well one labelled row is predicted, for comparing models row by row: higher is better, 1 and 0 where a row is right or wrong. */
   outcome(output: Float32Array, example: Example, target: Target): number;
-  /** What `outcome` says, in words: "rows right". */
-  outcomeName(target: Target): string;
+  /** What tests between models compare, in words: "row by row, rows right". */
+  tested(target: Target): string;
+  /**
+   * Where the headline metric is no mean over rows: what it counts in a row, given the ids of classes answered and wanted, and the metric of such
+   * counts summed over rows. Models are then compared by the metric itself, with rows' answers exchanged, and not by their outcomes.
+   */
+  readonly tally?: {
+    of(answers: readonly number[], truth: readonly number[], target: Target): readonly number[];
+    score(sums: readonly number[]): number;
+  };
   /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
 }

@@ -87,7 +87,7 @@ export const textClassification = {
     return -((output[0]! - labels![0]!) ** 2);
   },
 
-  outcomeName: (target) => (target.kind === "classes" ? "rows right" : "minus the squared error of a row"),
+  tested: (target) => `row by row, ${target.kind === "classes" ? "rows right" : "minus the squared error of a row"}`,
 
   predict(outputs, _, target, logits = false) {
     return outputs.map((row) => {

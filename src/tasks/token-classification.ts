@@ -1,7 +1,7 @@
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
-import { entities, entityScores } from "./entities.js";
+import { entities, entityCounts, entityF1, entityScores } from "./entities.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { accuracy } from "./metrics.js";
 import { readRowFeeds } from "./read-rows.js";
@@ -73,7 +73,15 @@ export const tokenClassification = {
     return found.length === wanted.length && found.every((entity, i) => entity === wanted[i]) ? 1 : 0;
   },
 
-  outcomeName: () => "rows with all entities right, and no others",
+  tested: () => "the F1 of the entities of all rows, whose answers are exchanged between two methods by chance",
+
+  tally: {
+    of(answers, truth, target) {
+      const names = (ids: readonly number[]): string[] => ids.map((id) => (target.kind === "classes" ? target.labels[id]! : ""));
+      return entityCounts(names(truth), names(answers));
+    },
+    score: ([right = 0, wanted = 0, found = 0]) => entityF1([right, wanted, found]),
+  },
 
   predict(outputs, table, target, logits = false) {
     const labels = target.kind === "classes" ? target.labels : [];

@@ -26,6 +26,30 @@ def interval(name, data, level, seed):
     return {"name": name, "data": data.tolist(), "rows": rows.tolist(), "level": level, "low": float(low), "high": float(high)}
 
 
+def exchange(name, rng, rows, seeds, better):
+    """The paired permutation test of F1, of counts (right, wanted, found) summed over rows that two methods exchange."""
+    wanted = np.broadcast_to(rng.integers(0, 4, rows), (2, seeds, rows))
+    found = rng.integers(0, 4, (2, seeds, rows))
+    right = np.minimum(np.minimum(wanted, found), rng.integers(0, 3, (2, seeds, rows)) + np.array([better, 0])[:, None, None])
+    counts = np.stack([right, wanted, found], axis=-1)
+    both = np.concatenate(counts, axis=1)  # [seeds, 2·rows, 3]
+
+    def difference(x, y):
+        sums = [both[:, rows_of.astype(int)].sum(axis=1) for rows_of in (x, y)]
+        scores = [2 * each[:, 0] / np.maximum(each[:, 1] + each[:, 2], 1) for each in sums]
+        return np.mean(scores[0] - scores[1])
+
+    exact = rows <= 12
+    result = stats.permutation_test(
+        (np.arange(rows), np.arange(rows) + rows),
+        difference,
+        permutation_type="samples",
+        n_resamples=np.inf if exact else 50_000,
+        rng=np.random.default_rng(1),
+    )
+    return {"name": name, "first": counts[0].tolist(), "second": counts[1].tolist(), "exact": exact, "p": float(result.pvalue)}
+
+
 def main():
     rng = np.random.default_rng(5)
     pairs = [(0, 0), (1, 0), (3, 9), (9, 3), (10, 14), (12, 12), (10, 15), (5, 30), (20, 21), (13, 13), (100, 160), (2, 90)]
@@ -64,6 +88,12 @@ def main():
             for a, b in pairs
         ],
         "permutation": permutations,
+        "exchange": [
+            exchange("ten rows", rng, 10, 1, 1),
+            exchange("eleven rows, two seeds", rng, 11, 2, 0),
+            exchange("sixty rows, three seeds", rng, 60, 3, 1),
+            exchange("sixty rows, alike", rng, 60, 1, 0),
+        ],
         "holm": [{"p": p, "adjusted": multipletests(p, method="holm")[1].tolist()} for p in ps],
         "erfc": [{"x": x, "y": float(special.erfc(x))} for x in [0.0, 0.1, 0.5, 1.0, 1.7, 2.5, 2.99, 3.0, 4.0, 6.0]],
     }
