@@ -29,7 +29,7 @@ function build() {
     process.exit(status ?? 1);
   }
   buildSync({
-    entryPoints: ["dist.new/cli/main.js", "dist.new/runtime/node-worker.js"],
+    entryPoints: ["dist.new/cli/main.js", "dist.new/cli/flags.js", "dist.new/runtime/node-worker.js"], // the bench reads flags as the command line does
     outdir: "dist.new/bundle",
     entryNames: "[name]",
     ...{ bundle: true, splitting: true, packages: "external", sourcemap: true },
