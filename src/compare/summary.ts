@@ -125,7 +125,7 @@ export function summarize(result: ExperimentResult, task: Task, target: Target, 
       : pairTests(
           methods.map(({ method }) => method),
           cellsOf,
-          (first, second) => compared(first, second, task, target),
+          comparing(full, task, target),
         );
   const sentences = [...verdicts(methods, tests, rows), ...constantAnswer(methods, full, target, headline)];
   const energies = full.map(({ energy }) => energy);
@@ -197,11 +197,7 @@ function estimateOf(cells: readonly CellResult[], headline: string): Estimate {
   return estimate(Number.isFinite(value) ? value : null, replicates);
 }
 
-function pairTests(
-  methods: readonly string[],
-  cellsOf: (method: string) => readonly CellResult[],
-  compare: (first: readonly CellResult[], second: readonly CellResult[]) => TestResult & Pick<PairTest, "difference">,
-): readonly PairTest[] {
+function pairTests(methods: readonly string[], cellsOf: (method: string) => readonly CellResult[], compare: Compare): readonly PairTest[] {
   const tests = methods.flatMap((first, i) =>
     methods.slice(i + 1).flatMap((second) => {
       const seeds = cellsOf(first).flatMap(({ seed }) => (cellsOf(second).some((cell) => cell.seed === seed) ? [seed] : []));
@@ -214,23 +210,26 @@ function pairTests(
   return tests.map((test, i) => ({ ...test, adjusted: adjusted[i]! }));
 }
 
-/** Two methods' cells of the same seeds, compared by what the task counts for its headline metric, or row by row. */
-function compared(
-  first: readonly CellResult[],
-  second: readonly CellResult[],
-  { tally }: Task,
-  target: Target,
-): TestResult & Pick<PairTest, "difference"> {
-  if (tally === undefined) {
-    const [a, b] = [meanOutcomes(first), meanOutcomes(second)];
-    return { difference: mean(a) - mean(b), ...pairedTest(a, b, 0) };
-  }
-  const counts = (cells: readonly CellResult[]): readonly (readonly (readonly number[])[])[] =>
-    cells.map(({ answers, truth }) => answers!.map((each, row) => tally.of(each, truth![row]!, target)));
-  const score = (rows: readonly (readonly number[])[]): number =>
-    tally.score(rows[0]!.map((_, k) => rows.reduce((sum, row) => sum + row[k]!, 0)));
-  const [a, b] = [counts(first), counts(second)];
-  return { difference: mean(a.map(score)) - mean(b.map(score)), ...exchangePermutation(a, b, tally.score, 0) };
+/** Tests two methods by their cells of the same seeds. */
+type Compare = (first: readonly CellResult[], second: readonly CellResult[]) => TestResult & Pick<PairTest, "difference">;
+
+/** How cells are compared: by what the task counts for its headline metric, else row by row. */
+function comparing(all: readonly CellResult[], task: Task, target: Target): Compare {
+  const { tally } = task;
+  if (tally === undefined)
+    return (first, second) => {
+      const [a, b] = [meanOutcomes(first), meanOutcomes(second)];
+      return { difference: mean(a) - mean(b), ...pairedTest(a, b, 0) };
+    };
+  const counts = new Map(
+    all.map((cell) => [cell, cell.answers!.map((answers, row) => tally.of(answers, cell.truth![row]!, target))] as const),
+  );
+  const countsOf = (cells: readonly CellResult[]): readonly (readonly (readonly number[])[])[] => cells.map((cell) => counts.get(cell)!);
+  const score = (cells: readonly CellResult[]): number => mean(cells.map(({ metrics }) => metrics[task.headline(target)]!.value!));
+  return (first, second) => ({
+    difference: score(first) - score(second),
+    ...exchangePermutation(countsOf(first), countsOf(second), tally.score, 0),
+  });
 }
 
 function meanOutcomes(cells: readonly CellResult[]): number[] {

@@ -1,11 +1,11 @@
 import type { RowTable } from "../data/rows.js";
 import { DataError, nearest } from "../errors.js";
 import { crossEntropySum } from "../ops/loss.js";
-import { entities, entityCounts, entityF1, entityScores } from "./entities.js";
+import { entityCounts, entityF1, entityScores } from "./entities.js";
 import { argmax, logSoftmax } from "./logits.js";
 import { accuracy } from "./metrics.js";
 import { readRowFeeds } from "./read-rows.js";
-import type { Task } from "./task.js";
+import type { Target, Task } from "./task.js";
 
 /** Words to tags in BIO notation; each word is judged at its first piece. transformers' ForTokenClassification. */
 export const tokenClassification = {
@@ -59,7 +59,7 @@ export const tokenClassification = {
     const loss =
       rows.reduce((total, each, i) => total - each.reduce((sum, row, j) => sum + logSoftmax(row)[truth[i]![j]!]!, 0), 0) /
       Math.max(1, words);
-    const names = (ids: readonly number[]): string[] => ids.map((id) => labels[id]!);
+    const names = (ids: readonly number[]): string[] => tagsNamed(ids, target);
     const { precision, recall, f1 } = entityScores(truth.map(names), predicted.map(names));
     return { loss, metrics: { f1, precision, recall, accuracy: accuracy(truth.flat(), predicted.flat()) } };
   },
@@ -67,19 +67,15 @@ export const tokenClassification = {
   headline: () => "f1",
 
   outcome(output, example, target) {
-    const labels = target.kind === "classes" ? target.labels : [];
-    const found = entities(rowsOf(output, labels.length).map((row) => labels[argmax(row)]!));
-    const wanted = entities(example.labels!.map((id) => labels[id]!));
-    return found.length === wanted.length && found.every((entity, i) => entity === wanted[i]) ? 1 : 0;
+    const answers = rowsOf(output, target.kind === "classes" ? target.labels.length : 1).map(argmax);
+    const [right, wanted, found] = entityCounts(tagsNamed(example.labels!, target), tagsNamed(answers, target));
+    return right === wanted && right === found ? 1 : 0;
   },
 
   tested: () => "the F1 of the entities of all rows, whose answers are exchanged between two methods by chance",
 
   tally: {
-    of(answers, truth, target) {
-      const names = (ids: readonly number[]): string[] => ids.map((id) => (target.kind === "classes" ? target.labels[id]! : ""));
-      return entityCounts(names(truth), names(answers));
-    },
+    of: (answers, truth, target) => entityCounts(tagsNamed(truth, target), tagsNamed(answers, target)),
     score: ([right = 0, wanted = 0, found = 0]) => entityF1([right, wanted, found]),
   },
 
@@ -93,6 +89,11 @@ export const tokenClassification = {
     });
   },
 } satisfies Task;
+
+function tagsNamed(ids: readonly number[], target: Target): string[] {
+  const labels = target.kind === "classes" ? target.labels : [];
+  return ids.map((id) => labels[id]!);
+}
 
 function rowsOf(output: Float32Array, width: number): Float32Array[] {
   return Array.from({ length: output.length / width }, (_, i) => output.subarray(i * width, (i + 1) * width));
