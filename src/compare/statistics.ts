@@ -90,32 +90,46 @@ export function pairedPermutation(differences: readonly number[], seed: number, 
   );
 }
 
+/** What rows add to a score: one array [rows][counts] a seed. */
+export type SeedCounts = readonly (readonly (readonly number[])[])[];
+
+/** The mean over seeds of the score of counts summed over rows. */
+export function meanScore(seeds: SeedCounts, score: (sums: readonly number[]) => number): number {
+  return (
+    seeds.reduce((sum, rows) => sum + score(rows[0]!.map((_, k) => rows.reduce((total, row) => total + row[k]!, 0))), 0) / seeds.length
+  );
+}
+
 /**
  * The paired permutation test for a score of counts summed over rows, such as F1 (approximate randomisation, Noreen 1989; Yeh 2000): how often two
- * methods' scores, means over seeds, are at least as far apart when each row's counts are exchanged between the methods or not, by chance. Counts
- * are [seeds][rows][counts], a row's are exchanged in all seeds together. Tried and drawn as in {@link pairedPermutation}.
+ * methods' scores, means over seeds, are at least as far apart when each row's counts are exchanged between the methods or not, by chance. A row's
+ * counts are exchanged in all seeds together. Tried and drawn as in {@link pairedPermutation}.
  */
 export function exchangePermutation(
-  first: readonly (readonly (readonly number[])[])[],
-  second: readonly (readonly (readonly number[])[])[],
+  first: SeedCounts,
+  second: SeedCounts,
   score: (sums: readonly number[]) => number,
   seed: number,
   draws = permutations,
 ): TestResult {
-  const counts = first[0]?.[0]?.length ?? 0;
-  const columns = Array.from({ length: counts }, (_, k) => k);
-  const sums = (rows: readonly (readonly number[])[]): number[] => columns.map((k) => rows.reduce((sum, row) => sum + row[k]!, 0));
-  const seeds = first.map((rows, s) => ({ first: sums(rows), second: sums(second[s]!) }));
-  const apart = (first[0] ?? []).flatMap((_, row) => {
-    const moved = first.map((rows, s) => rows[row]!.map((count, k) => second[s]![row]![k]! - count));
-    return moved.some((each) => each.some((value) => value !== 0)) ? [moved] : [];
-  });
-  return flipping(apart.length, seed, draws, (flipped) => {
-    const flips = apart.filter((_, i) => flipped(i));
+  // A row of all seeds' counts one after the other, [seeds · counts].
+  const joined = (seeds: SeedCounts): readonly Float64Array[] =>
+    seeds[0]!.map((_, row) => Float64Array.from(seeds.flatMap((rows) => rows[row]!)));
+  const [a, b] = [joined(first), joined(second)];
+  const width = a[0]?.length ?? 0;
+  const count = width / first.length;
+  const sums = (rows: readonly Float64Array[]): Float64Array =>
+    Float64Array.from({ length: width }, (_, k) => rows.reduce((sum, row) => sum + row[k]!, 0));
+  const [all, others] = [sums(a), sums(b)];
+  const moves = a.map((row, i) => row.map((value, k) => b[i]![k]! - value)).filter((move) => move.some((value) => value !== 0));
+  const moved = new Float64Array(width);
+  return flipping(moves.length, seed, draws, (flipped) => {
+    moved.fill(0);
+    for (let i = 0; i < moves.length; i++) if (flipped(i)) for (let k = 0; k < width; k++) moved[k]! += moves[i]![k]!;
     let difference = 0;
-    for (const [s, all] of seeds.entries()) {
-      const moved = columns.map((k) => flips.reduce((sum, row) => sum + row[s]![k]!, 0));
-      difference += score(all.first.map((sum, k) => sum + moved[k]!)) - score(all.second.map((sum, k) => sum - moved[k]!));
+    for (let k = 0; k < width; k += count) {
+      const range = Array.from({ length: count }, (_, c) => k + c);
+      difference += score(range.map((c) => all[c]! + moved[c]!)) - score(range.map((c) => others[c]! - moved[c]!));
     }
     return Math.abs(difference);
   });

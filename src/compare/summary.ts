@@ -5,7 +5,7 @@ import type { CellResult, EnergyUse } from "./cell.js";
 import type { ExperimentResult, SearchResult } from "./experiment.js";
 import { type Estimate, estimate } from "./intervals.js";
 import { recommend } from "./recommendation.js";
-import { alpha, exchangePermutation, holm, pairedTest, type TestResult } from "./statistics.js";
+import { alpha, exchangePermutation, holm, meanScore, pairedTest, type SeedCounts, type TestResult } from "./statistics.js";
 import { figure } from "./words.js";
 
 /** Evaluation rows below which methods are not tested against each other. */
@@ -215,21 +215,18 @@ type Compare = (first: readonly CellResult[], second: readonly CellResult[]) => 
 
 /** How cells are compared: by what the task counts for its headline metric, else row by row. */
 function comparing(all: readonly CellResult[], task: Task, target: Target): Compare {
-  const { tally } = task;
+  const tally = task.tally?.(target);
   if (tally === undefined)
     return (first, second) => {
       const [a, b] = [meanOutcomes(first), meanOutcomes(second)];
       return { difference: mean(a) - mean(b), ...pairedTest(a, b, 0) };
     };
-  const counts = new Map(
-    all.map((cell) => [cell, cell.answers!.map((answers, row) => tally.of(answers, cell.truth![row]!, target))] as const),
-  );
-  const countsOf = (cells: readonly CellResult[]): readonly (readonly (readonly number[])[])[] => cells.map((cell) => counts.get(cell)!);
-  const score = (cells: readonly CellResult[]): number => mean(cells.map(({ metrics }) => metrics[task.headline(target)]!.value!));
-  return (first, second) => ({
-    difference: score(first) - score(second),
-    ...exchangePermutation(countsOf(first), countsOf(second), tally.score, 0),
-  });
+  const counts = new Map(all.map((cell) => [cell, tally.of(cell.answers!, cell.truth!)]));
+  const countsOf = (cells: readonly CellResult[]): SeedCounts => cells.map((cell) => counts.get(cell)!);
+  return (first, second) => {
+    const [a, b] = [countsOf(first), countsOf(second)];
+    return { difference: meanScore(a, tally.score) - meanScore(b, tally.score), ...exchangePermutation(a, b, tally.score, 0) };
+  };
 }
 
 function meanOutcomes(cells: readonly CellResult[]): number[] {

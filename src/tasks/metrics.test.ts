@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { accuracy, averageRanks, confusion, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
+import { accuracy, averageRanks, confusion, correlationTally, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
 
 interface Golden {
   readonly classification: readonly {
@@ -31,6 +31,8 @@ function expectNear(actual: number | null, expected: number | null): void {
   else expect(Math.abs(actual! - expected)).toBeLessThan(1e-12 * Math.max(1, Math.abs(expected)));
 }
 
+const column = (values: readonly number[]): readonly number[][] => values.map((value) => [value]);
+
 describe("classification metrics equal scikit-learn's", () => {
   it.each(golden.classification)("$name", (c) => {
     expectNear(accuracy(c.truth, c.predicted), c.accuracy);
@@ -46,6 +48,12 @@ describe("regression metrics equal scipy's and scikit-learn's", () => {
     expectNear(pearson(c.truth, c.predicted), c.pearson);
     expectNear(spearman(c.truth, c.predicted), c.spearman);
     expect(averageRanks(c.predicted)).toEqual(c.ranks);
+  });
+
+  it.each(golden.regression)("the correlation of sums over rows, $name", (c) => {
+    const rows = correlationTally.of(column(c.predicted), column(c.truth));
+    const sums = Array.from({ length: 6 }, (_, k) => rows.reduce((sum, row) => sum + row[k]!, 0));
+    expect(Math.abs(correlationTally.score(sums) - (c.pearson ?? 0))).toBeLessThan(1e-12);
   });
 });
 

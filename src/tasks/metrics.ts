@@ -1,4 +1,5 @@
 import { ShapeError } from "../errors.js";
+import type { Tally } from "./task.js";
 
 /** How often each truth met each prediction: `counts[i][j]` rows have truth `labels[i]` and prediction `labels[j]`. */
 export interface Confusion {
@@ -69,6 +70,22 @@ export function pearson(truth: readonly number[], predicted: readonly number[]):
 }
 
 /**
+ * Pearson's correlation from sums over rows. Both sides are standardised, which leaves the correlation as it is: then two models' answers for a row
+ * can be exchanged though one answers on a wider scale. A constant side correlates with nothing: 0.
+ */
+export const correlationTally: Tally = {
+  of(answers, truth) {
+    const x = standardised(answers.map(([value]) => value!));
+    const y = standardised(truth.map(([value]) => value!));
+    return x.map((value, row) => [1, value, value * value, y[row]!, y[row]! * y[row]!, value * y[row]!]);
+  },
+  score([n = 0, x = 0, xx = 0, y = 0, yy = 0, xy = 0]) {
+    const spread = (xx - (x * x) / n) * (yy - (y * y) / n);
+    return spread > 0 ? (xy - (x * y) / n) / Math.sqrt(spread) : 0;
+  },
+};
+
+/**
  * Spearman's rank correlation, ties ranked by their average, as `scipy.stats.spearmanr`; null where Pearson's of the ranks is.
  * Throws ShapeError when the lengths differ.
  */
@@ -106,6 +123,14 @@ const dot = (x: readonly number[], y: readonly number[]): number => x.reduce((su
 const rowSum = (counts: Confusion["counts"], k: number): number => total(counts[k]!);
 const columnSum = (counts: Confusion["counts"], k: number): number => counts.reduce((sum, row) => sum + row[k]!, 0);
 const isConstant = (x: readonly number[]): boolean => x.every((value) => value === x[0]);
+
+/** With mean 0 and standard deviation 1; all 0 for constant values. */
+function standardised(x: readonly number[]): number[] {
+  if (isConstant(x)) return x.map(() => 0);
+  const values = centred(x);
+  const deviation = Math.sqrt(dot(values, values) / x.length);
+  return values.map((value) => value / deviation);
+}
 
 function centred(x: readonly number[]): number[] {
   const mean = total(x) / x.length;

@@ -101,16 +101,18 @@ export interface Task {
   outcome(output: Float32Array, example: Example, target: Target): number;
   /** What tests between models compare, in words: "row by row, rows right". */
   tested(target: Target): string;
-  /**
-   * Where the headline metric is no mean over rows: what it counts in a row, given the ids of classes answered and wanted, and the metric of such
-   * counts summed over rows. Models are then compared by the metric itself, with rows' answers exchanged, and not by their outcomes.
-   */
-  readonly tally?: {
-    of(answers: readonly number[], truth: readonly number[], target: Target): readonly number[];
-    score(sums: readonly number[]): number;
-  };
+  /** Where the headline metric is no mean over rows: how to get it from what rows add to it. Models are then compared by the metric itself, with rows' answers exchanged, and not by their outcomes. */
+  tally?(target: Target): Tally | undefined;
   /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];
+}
+
+/** A metric of sums over rows. */
+export interface Tally {
+  /** What each row adds [rows][counts], of the answers [rows] of one model and the truth: ids of classes, or a number. */
+  of(answers: readonly (readonly number[])[], truth: readonly (readonly number[])[]): readonly (readonly number[])[];
+  /** The metric of the sums [counts]. */
+  score(sums: readonly number[]): number;
 }
 
 /** The tokens that a target gives. Throws TypeError for a target of another kind, which the task did not make. */

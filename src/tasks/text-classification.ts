@@ -4,7 +4,7 @@ import { DataError, nearest } from "../errors.js";
 import { crossEntropySum, squaredErrorSum } from "../ops/loss.js";
 import { missingColumn, textColumn } from "./columns.js";
 import { argmax, logSoftmax } from "./logits.js";
-import { accuracy, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
+import { accuracy, correlationTally, macroF1, matthews, mse, pearson, spearman } from "./metrics.js";
 import type { Target, Task } from "./task.js";
 
 /** Texts, or pairs of texts, to one of some labels; with float labels, to a number. transformers' ForSequenceClassification. */
@@ -87,7 +87,12 @@ export const textClassification = {
     return -((output[0]! - labels![0]!) ** 2);
   },
 
-  tested: (target) => `row by row, ${target.kind === "classes" ? "rows right" : "minus the squared error of a row"}`,
+  tested: (target) =>
+    target.kind === "classes"
+      ? "row by row, rows right"
+      : "Pearson's correlation over all rows, whose standardised answers are exchanged between two methods by chance",
+
+  tally: (target) => (target.kind === "classes" ? undefined : correlationTally),
 
   predict(outputs, _, target, logits = false) {
     return outputs.map((row) => {

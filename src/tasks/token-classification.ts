@@ -74,10 +74,10 @@ export const tokenClassification = {
 
   tested: () => "the F1 of the entities of all rows, whose answers are exchanged between two methods by chance",
 
-  tally: {
-    of: (answers, truth, target) => entityCounts(tagsNamed(truth, target), tagsNamed(answers, target)),
+  tally: (target) => ({
+    of: (answers, truth) => answers.map((ids, row) => entityCounts(tagsNamed(truth[row]!, target), tagsNamed(ids, target))),
     score: ([right = 0, wanted = 0, found = 0]) => entityF1([right, wanted, found]),
-  },
+  }),
 
   predict(outputs, table, target, logits = false) {
     const labels = target.kind === "classes" ? target.labels : [];

@@ -50,6 +50,29 @@ def exchange(name, rng, rows, seeds, better):
     return {"name": name, "first": counts[0].tolist(), "second": counts[1].tolist(), "exact": exact, "p": float(result.pvalue)}
 
 
+def correlation(name, seed, rows, seeds, noise):
+    """The paired permutation test of Pearson's correlation between truth and answers, standardised and exchanged between two methods."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 11, rows) / 2
+    scales = np.array([1, 4])[:, None, None]  # the second method answers on a wider scale
+    answers = scales * (truth + rng.normal(0, 1, (2, seeds, rows)) * np.array(noise)[:, None, None]) + 3
+    both = np.concatenate(stats.zscore(answers, axis=-1), axis=-1)  # [seeds, 2·rows]
+
+    def difference(x, y):
+        scores = [[stats.pearsonr(each, truth).statistic for each in both[:, rows_of.astype(int)]] for rows_of in (x, y)]
+        return np.mean(scores[0]) - np.mean(scores[1])
+
+    exact = rows <= 12
+    result = stats.permutation_test(
+        (np.arange(rows), np.arange(rows) + rows),
+        difference,
+        permutation_type="samples",
+        n_resamples=np.inf if exact else 20_000,
+        rng=np.random.default_rng(1),
+    )
+    return {"name": name, "first": answers[0].tolist(), "second": answers[1].tolist(), "truth": truth.tolist(), "exact": exact, "p": float(result.pvalue)}
+
+
 def main():
     rng = np.random.default_rng(5)
     pairs = [(0, 0), (1, 0), (3, 9), (9, 3), (10, 14), (12, 12), (10, 15), (5, 30), (20, 21), (13, 13), (100, 160), (2, 90)]
@@ -93,6 +116,12 @@ def main():
             exchange("eleven rows, two seeds", rng, 11, 2, 0),
             exchange("sixty rows, three seeds", rng, 60, 3, 1),
             exchange("sixty rows, alike", rng, 60, 1, 0),
+        ],
+        "correlation": [
+            correlation("ten rows", 21, 10, 1, [1, 2]),
+            correlation("eleven rows, two seeds", 22, 11, 2, [2, 2]),
+            correlation("forty rows, two seeds", 23, 40, 2, [2, 3]),
+            correlation("forty rows, alike", 24, 40, 1, [2, 2]),
         ],
         "holm": [{"p": p, "adjusted": multipletests(p, method="holm")[1].tolist()} for p in ps],
         "erfc": [{"x": x, "y": float(special.erfc(x))} for x in [0.0, 0.1, 0.5, 1.0, 1.7, 2.5, 2.99, 3.0, 4.0, 6.0]],
