@@ -93,11 +93,11 @@ export function pairedPermutation(differences: readonly number[], seed: number, 
 /** What rows add to a score: one array [rows][counts] a seed. */
 export type SeedCounts = readonly (readonly (readonly number[])[])[];
 
+type Score = (sums: readonly number[]) => number;
+
 /** The mean over seeds of the score of counts summed over rows. */
-export function meanScore(seeds: SeedCounts, score: (sums: readonly number[]) => number): number {
-  return (
-    seeds.reduce((sum, rows) => sum + score(rows[0]!.map((_, k) => rows.reduce((total, row) => total + row[k]!, 0))), 0) / seeds.length
-  );
+export function meanScore(seeds: SeedCounts, score: Score): number {
+  return scoreOf(sumsOf(joined(seeds)), seeds.length, score);
 }
 
 /**
@@ -105,34 +105,43 @@ export function meanScore(seeds: SeedCounts, score: (sums: readonly number[]) =>
  * methods' scores, means over seeds, are at least as far apart when each row's counts are exchanged between the methods or not, by chance. A row's
  * counts are exchanged in all seeds together. Tried and drawn as in {@link pairedPermutation}.
  */
-export function exchangePermutation(
-  first: SeedCounts,
-  second: SeedCounts,
-  score: (sums: readonly number[]) => number,
-  seed: number,
-  draws = permutations,
-): TestResult {
-  // A row of all seeds' counts one after the other, [seeds · counts].
-  const joined = (seeds: SeedCounts): readonly Float64Array[] =>
-    seeds[0]!.map((_, row) => Float64Array.from(seeds.flatMap((rows) => rows[row]!)));
+export function exchangePermutation(first: SeedCounts, second: SeedCounts, score: Score, seed: number, draws = permutations): TestResult {
   const [a, b] = [joined(first), joined(second)];
-  const width = a[0]?.length ?? 0;
-  const count = width / first.length;
-  const sums = (rows: readonly Float64Array[]): Float64Array =>
-    Float64Array.from({ length: width }, (_, k) => rows.reduce((sum, row) => sum + row[k]!, 0));
-  const [all, others] = [sums(a), sums(b)];
+  const [sumsA, sumsB] = [sumsOf(a), sumsOf(b)];
   const moves = a.map((row, i) => row.map((value, k) => b[i]![k]! - value)).filter((move) => move.some((value) => value !== 0));
-  const moved = new Float64Array(width);
+  const moved = new Float64Array(sumsA.length);
   return flipping(moves.length, seed, draws, (flipped) => {
     moved.fill(0);
-    for (let i = 0; i < moves.length; i++) if (flipped(i)) for (let k = 0; k < width; k++) moved[k]! += moves[i]![k]!;
-    let difference = 0;
-    for (let k = 0; k < width; k += count) {
-      const range = Array.from({ length: count }, (_, c) => k + c);
-      difference += score(range.map((c) => all[c]! + moved[c]!)) - score(range.map((c) => others[c]! - moved[c]!));
-    }
-    return Math.abs(difference);
+    for (let i = 0; i < moves.length; i++) if (flipped(i)) for (let k = 0; k < moved.length; k++) moved[k]! += moves[i]![k]!;
+    const scoreA = scoreOf(
+      sumsA.map((sum, k) => sum + moved[k]!),
+      first.length,
+      score,
+    );
+    const scoreB = scoreOf(
+      sumsB.map((sum, k) => sum - moved[k]!),
+      first.length,
+      score,
+    );
+    return Math.abs(scoreA - scoreB);
   });
+}
+
+/** A row's counts of all seeds one after the other: [rows][seeds · counts]. */
+function joined(seeds: SeedCounts): readonly Float64Array[] {
+  return seeds[0]!.map((_, row) => Float64Array.from(seeds.flatMap((rows) => rows[row]!)));
+}
+
+function sumsOf(rows: readonly Float64Array[]): number[] {
+  return Array.from(rows[0] ?? [], (_, k) => rows.reduce((sum, row) => sum + row[k]!, 0));
+}
+
+/** The mean of the scores of all seeds' sums [seeds · counts]. */
+function scoreOf(sums: readonly number[], seeds: number, score: Score): number {
+  const counts = sums.length / seeds;
+  let total = 0;
+  for (let s = 0; s < seeds; s++) total += score(sums.slice(s * counts, (s + 1) * counts));
+  return total / seeds;
 }
 
 /** How often a statistic of n signs, some of them flipped, is at least what it is with none flipped. */

@@ -101,7 +101,10 @@ export interface Task {
   outcome(output: Float32Array, example: Example, target: Target): number;
   /** What tests between models compare, in words: "row by row, rows right". */
   tested(target: Target): string;
-  /** Where the headline metric is no mean over rows: how to get it from what rows add to it. Models are then compared by the metric itself, with rows' answers exchanged, and not by their outcomes. */
+  /**
+   * Where the headline metric is no mean over rows: how to get it from what rows add to it. Models are then compared by the metric itself, with
+   * rows' answers exchanged, and not by their outcomes.
+   */
   tally?(target: Target): Tally | undefined;
   /** What the outputs say of each row; with `logits` they are whole and given too. */
   predict(outputs: Outputs, rows: RowTable, target: Target, logits?: boolean): readonly Prediction[];

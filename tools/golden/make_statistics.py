@@ -26,6 +26,19 @@ def interval(name, data, level, seed):
     return {"name": name, "data": data.tolist(), "rows": rows.tolist(), "level": level, "low": float(low), "high": float(high)}
 
 
+def exchanged(difference, rows, draws):
+    """The test itself: rows 0.. of the first method and rows.. of the second change places, all ways of it for at most 12."""
+    exact = rows <= 12
+    result = stats.permutation_test(
+        (np.arange(rows), np.arange(rows) + rows),
+        difference,
+        permutation_type="samples",
+        n_resamples=np.inf if exact else draws,
+        rng=np.random.default_rng(1),
+    )
+    return {"exact": exact, "p": float(result.pvalue)}
+
+
 def exchange(name, rng, rows, seeds, better):
     """The paired permutation test of F1, of counts (right, wanted, found) summed over rows that two methods exchange."""
     wanted = np.broadcast_to(rng.integers(0, 4, rows), (2, seeds, rows))
@@ -39,15 +52,7 @@ def exchange(name, rng, rows, seeds, better):
         scores = [2 * each[:, 0] / np.maximum(each[:, 1] + each[:, 2], 1) for each in sums]
         return np.mean(scores[0] - scores[1])
 
-    exact = rows <= 12
-    result = stats.permutation_test(
-        (np.arange(rows), np.arange(rows) + rows),
-        difference,
-        permutation_type="samples",
-        n_resamples=np.inf if exact else 50_000,
-        rng=np.random.default_rng(1),
-    )
-    return {"name": name, "first": counts[0].tolist(), "second": counts[1].tolist(), "exact": exact, "p": float(result.pvalue)}
+    return {"name": name, "first": counts[0].tolist(), "second": counts[1].tolist(), **exchanged(difference, rows, 50_000)}
 
 
 def correlation(name, seed, rows, seeds, noise):
@@ -62,15 +67,7 @@ def correlation(name, seed, rows, seeds, noise):
         scores = [[stats.pearsonr(each, truth).statistic for each in both[:, rows_of.astype(int)]] for rows_of in (x, y)]
         return np.mean(scores[0]) - np.mean(scores[1])
 
-    exact = rows <= 12
-    result = stats.permutation_test(
-        (np.arange(rows), np.arange(rows) + rows),
-        difference,
-        permutation_type="samples",
-        n_resamples=np.inf if exact else 20_000,
-        rng=np.random.default_rng(1),
-    )
-    return {"name": name, "first": answers[0].tolist(), "second": answers[1].tolist(), "truth": truth.tolist(), "exact": exact, "p": float(result.pvalue)}
+    return {"name": name, "first": answers[0].tolist(), "second": answers[1].tolist(), "truth": truth.tolist(), **exchanged(difference, rows, 20_000)}
 
 
 def main():
